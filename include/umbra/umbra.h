@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libumbra, requester part: how a backup program asks for shadow copies.
+ *
+ *     struct umbra_client *c;
+ *     struct umbra_set *s;
+ *     umbra_client_new(&c);
+ *     umbra_set_new(c, &s);
+ *     umbra_set_add_path(s, "/srv");
+ *     umbra_set_option(s, "auto-release", "yes");
+ *     if (umbra_set_create(s) < 0) fprintf(stderr, "%s\n", umbra_client_message(c));
+ *     int root = umbra_set_open_shadow(s, 0);      // a directory: the volume as it was
+ *     …copy from it…
+ *     umbra_set_complete(s, 1);
+ *     umbra_set_free(s);                            // auto-release: gone
+ *     umbra_client_free(c);
+ *
+ * Results are 0 (or a descriptor, or a count) or a negative errno; the handle keeps the last error's reason
+ * (umbra/error.h) and message.  Documents are JSON text that the caller frees with free().  Handles belong to one thread at a
+ * time, except umbra_client_cancel().  Unless said otherwise calls block.
+ */
+#ifndef UMBRA_UMBRA_H
+#define UMBRA_UMBRA_H
+
+#include "umbra/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct umbra_client;
+struct umbra_set;
+
+/* ---- client ---- */
+int umbra_client_new(struct umbra_client **ret);
+void umbra_client_free(struct umbra_client *client); /* NULL is fine; sets must be freed before */
+
+/* name: "state-dir", "runtime-dir", "config-dir". Before anything else is called; defaults come from UMBRA_*_DIR. */
+int umbra_client_set_directory(struct umbra_client *client, const char *name, const char *path);
+
+const char *umbra_client_message(const struct umbra_client *client); /* of the last failure; "" if none; the client's */
+int umbra_client_reason(const struct umbra_client *client);          /* enum umbra_reason */
+
+/* progress: volume may be NULL; total_bytes 0 = unknown. Called from within blocking calls, on the caller's thread. */
+typedef void (*umbra_progress)(void *userdata, const char *phase, const char *volume, uint64_t done_bytes,
+                               uint64_t total_bytes);
+void umbra_client_on_progress(struct umbra_client *client, umbra_progress callback, void *userdata);
+
+/* warning: things the user should know that are no failure ("writer x failed: …"). Same thread rules. */
+typedef void (*umbra_warning)(void *userdata, const char *message);
+void umbra_client_on_warning(struct umbra_client *client, umbra_warning callback, void *userdata);
+
+/* Makes the blocking call under way give up (thaw, undo, -ECANCELED). Async-signal-safe, any thread. */
+void umbra_client_cancel(struct umbra_client *client);
+
+/* ---- inventory ---- */
+/* what: "sets", "shadows", "volumes", "providers", "writers", "storage". → {"WHAT": […]} */
+int umbra_list(struct umbra_client *client, const char *what, char **ret_json);
+int umbra_show(struct umbra_client *client, const char *id, char **ret_json); /* set or shadow: id, prefix or label */
+int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t count, char **ret_json);
+
+/* Removes a set (id, unique prefix, label of a set or of a shadow copy of it). */
+int umbra_delete(struct umbra_client *client, const char *id);
+int umbra_delete_all(struct umbra_client *client, size_t *ret_count);
+int umbra_delete_oldest(struct umbra_client *client, const char *path, char **ret_id);
+
+/* Cleans up after coordinators that died: thaws, unmounts, removes. Every other call does so by itself, too. */
+int umbra_recover(struct umbra_client *client, size_t *ret_count);
+
+/* ---- showing ---- */
+enum { UMBRA_MOUNT_SUID = 1, UMBRA_MOUNT_DEV = 2 };
+/* directory NULL: one below the runtime directory. *ret_directory: where it is now. */
+int umbra_mount(struct umbra_client *client, const char *id, const char *directory, unsigned flags,
+                char **ret_directory);
+int umbra_unmount(struct umbra_client *client, const char *id_or_directory);
+
+/* ---- sets ---- */
+int umbra_set_new(struct umbra_client *client, struct umbra_set **ret);
+int umbra_set_add_path(struct umbra_set *set, const char *path);
+
+/*
+ * name = value:
+ *   "provider"       force one                        "storage"       directory for images and stores
+ *   "storage-max"    bytes, with K M G T, or N%       "label"         a name for people
+ *   "require"        "application" | "filesystem" | "crash" | "instant" (may be given twice: a level and "instant")
+ *   "writers"        "no": none are told              "writer"        only this one counts; may be given again
+ *   "auto-release"   "yes": goes with umbra_set_free or with this process
+ *   "persistent"     "yes"                            "read-write"    "yes"
+ *   "scope"          "paths": only the paths are needed, not their whole volumes
+ *   "backup-type"    "full" | "incremental" | "differential" | "copy" (told to writers; default copy)
+ *   "components"     JSON, see docs/DOCUMENTS.md: previous backup stamps a writer and component, told to writers
+ */
+int umbra_set_option(struct umbra_set *set, const char *name, const char *value);
+
+/* Makes the shadow copies. One try. */
+int umbra_set_create(struct umbra_set *set);
+
+/* {"set": {…}} as `umbra create --json` prints it, plus "documents": the writers' metadata documents. The set's. */
+const char *umbra_set_document(const struct umbra_set *set);
+
+/* 1 if less consistent than a writer promised (exit status 3), else 0. */
+int umbra_set_degraded(const struct umbra_set *set);
+
+size_t umbra_set_shadow_count(const struct umbra_set *set);
+/*
+ * The root directory of shadow copy index (order as in the document), as what the volume's mount point showed: join it
+ * with a path relative to the mount point. A detached mount: private, read-only; the caller closes it.
+ */
+int umbra_set_open_shadow(struct umbra_set *set, size_t index);
+
+/* Tells the writers how the backup went (backup-complete). Once. */
+int umbra_set_complete(struct umbra_set *set, int succeeded);
+
+/*
+ * Runs a program in a private mount namespace in which the set's shadow copies lie over their volumes, and waits for it.
+ * keep: NULL-terminated paths that stay live inside a shadowed volume (may be NULL). Returns the exit status as `umbra run`
+ * gives it (0…255, 128+N for signal N, 126, 127), or negative when nothing was started.
+ */
+int umbra_set_run(struct umbra_set *set, char *const *arguments, const char *const *keep);
+
+void umbra_set_free(struct umbra_set *set); /* NULL is fine. Auto-release sets go now. */
+
+/* ---- restore ---- */
+/*
+ * Tells the writers named in components (JSON, the backup components document of the backup) "pre-restore" or
+ * "post-restore". *ret_json (may be NULL): what each answered.
+ */
+int umbra_restore_event(struct umbra_client *client, const char *event, const char *components, char **ret_json);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

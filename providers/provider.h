@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a provider is: storage that can make a shadow copy of a volume.  Each is one `const struct provider` at the end of
+ * its file; providers/registry.c lists them in order of preference.  providers/null/null.c is the tutorial.
+ *
+ * Life of a shadow copy, as the coordinator drives it (coordinator/DESIGN.md):
+ *
+ *     prepare → precommit → [hold] commit [release] → postcommit → … → remove
+ *
+ * and abort from anywhere.  All operations of one shadow copy run one after the other on a thread of its own; shadow
+ * copies of one set run in parallel, so a provider keeps no state outside struct shadow.
+ *
+ * During commit every volume of the set is frozen: allocate nothing, open nothing by path, log nothing but by
+ * log_message(), write to no file that could lie on one of the volumes.
+ */
+#ifndef PROVIDERS_PROVIDER_H
+#define PROVIDERS_PROVIDER_H
+
+#include "common/error.h"
+#include "volume/volume.h"
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum provider_hold {
+  PROVIDER_HOLD_NEEDED, /* commit needs the volume frozen by FIFREEZE */
+  PROVIDER_HOLD_SELF,   /* commit needs it unfrozen and makes the instant itself (btrfs, lvm) */
+  PROVIDER_HOLD_NONE,   /* nothing to hold (null) */
+};
+
+struct shadow;
+
+/* What the coordinator does for a provider; callable from the shadow copy's thread. */
+struct shadow_services {
+  /*
+   * Makes s->record durable in the runtime journal. Call it *before* each action that would leave something behind, with
+   * the record already naming it, so that after a crash remove(record) finds it. Never during commit.
+   */
+  int (*save)(struct shadow *s, struct umbra_error *err);
+
+  /* Tells how far it is. phase is a short word ("copy", "round 3", "write"). Cheap; call it as often as you like. */
+  void (*progress)(struct shadow *s, const char *phase, uint64_t done_bytes, uint64_t total_bytes);
+};
+
+struct shadow {
+  /* Configuration: set by the coordinator before prepare, constant after. */
+  char id[37], set_id[37];
+  const struct volume *volume;
+  int volume_fd;            /* root directory of the volume; the coordinator's */
+  char **paths;             /* scope: canonical absolute live paths that are wanted; NULL: the whole volume */
+  char *storage_dir;        /* directory for images and stores, exists, chosen by --storage or by default; never NULL */
+  bool storage_named;       /* the user named it: what helps the next set (a clone, a file store) may stay there */
+  uint64_t storage_bytes_max; /* limit for what this shadow copy may use there; 0: none */
+  bool persistent;          /* must survive a reboot */
+  bool auto_release;        /* goes when its owner goes: never outlives this process */
+  bool read_write;          /* shown writable */
+  const char *runtime_dir, *config_dir;
+  const struct shadow_services *services;
+
+  /* Set by the coordinator at any time: give up soon and return -ECANCELED (polled at least every 100 ms of work). */
+  atomic_bool cancelled;
+
+  /* Results and state: the provider's. */
+  void *state;              /* provider's own, NULL before prepare; freed by release_state */
+  json_t *record;           /* what remove needs, kept in journal and catalogue; an object, empty before prepare */
+  uint64_t storage_bytes;   /* space used, for list and limits */
+  bool instant_lost;        /* the result is not one instant (files on a filesystem that cannot freeze, changed meanwhile) */
+};
+
+/*
+ * After postcommit record["view"] says how the shadow copy is shown (view/view.h reads it):
+ *   {"kind": "image", "path": FILE, "filesystem": "ext4", "sector_bytes": 512}      loop device over FILE
+ *   {"kind": "tree", "path": DIR, "nested": [{"at": "a/b", "path": DIR2}]}          bind mount; nested ones on top
+ * For "image" the view's root is the root of the filesystem; for "tree" it is what volume->mount_point shows.
+ * An auto-release image may be unlinked: then "path" is "/proc/PID/fd/N" of this process.
+ */
+
+struct provider {
+  const char *name;
+  const char *summary;    /* one line for `umbra list providers` */
+  enum provider_hold hold;
+  bool instant;           /* false: never one instant by itself */
+  bool can_persist;
+  bool can_read_write;
+  bool only_by_name;      /* never chosen by itself (null, exec without a match) */
+
+  /* Can a shadow copy of this volume be made? 0, or negative with the reason in words. Changes nothing. Required. */
+  int (*can_shadow)(const struct volume *volume, const char *config_dir, struct umbra_error *why);
+
+  /* The long work (a clone's copy, reserving storage): minutes are fine. Required. */
+  int (*prepare)(struct shadow *s, struct umbra_error *err);
+
+  /* Right before the hold, writers are frozen: catch up, allocate and lock memory for commit. Optional. */
+  int (*precommit)(struct shadow *s, struct umbra_error *err);
+
+  /*
+   * The instant. -EAGAIN: too much had changed, release, precommit and hold once more (at most COMMIT_TRIES_MAX times).
+   * Required.
+   */
+  int (*commit)(struct shadow *s, struct umbra_error *err);
+
+  /* Released again: write out, make readable, fill record["view"] and storage_bytes. Optional. */
+  int (*postcommit)(struct shadow *s, struct umbra_error *err);
+
+  /* Frees s->state (NULL is fine), closes descriptors, detaches tracking that need not stay. Leaves what is recorded. */
+  void (*release_state)(struct shadow *s);
+
+  /*
+   * Removes everything that record names, half-made or whole, also from another process after a crash. Idempotent; what is
+   * not there counts as removed. -EBUSY if in use. Required. The coordinator calls it for abort, delete and recovery.
+   */
+  int (*remove)(const json_t *record, struct umbra_error *err);
+};
+
+enum { COMMIT_TRIES_MAX = 5 };
+
+/* providers/registry.c: in order of preference. */
+extern const struct provider *const providers[];
+extern const size_t providers_count;
+const struct provider *provider_find(const char *name); /* NULL if none */
+
+#endif
