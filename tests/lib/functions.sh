@@ -7,7 +7,7 @@ BUILD=${UMBRA_BUILD:-$TOP/build}
 UMBRA=$BUILD/umbra
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
 
-WORK=$(mktemp -d /var/tmp/umbra-test.XXXXXXXX)
+WORK=$(mktemp -d "${UMBRA_TEST_DIRECTORY:-/var/tmp}/umbra-test.XXXXXXXX")
 export UMBRA_STATE_DIR=$WORK/state UMBRA_RUNTIME_DIR=$WORK/run UMBRA_CONFIG_DIR=$WORK/etc
 mkdir "$UMBRA_STATE_DIR" "$UMBRA_RUNTIME_DIR" "$UMBRA_CONFIG_DIR"
 
@@ -32,6 +32,43 @@ skip() { echo "SKIP: $*"; exit 77; }
 fail() { echo "FAIL: $*" >&2; exit 1; }
 requires_program() { for p in "$@"; do command -v "$p" >/dev/null || skip "program '$p' is not installed"; done; }
 requires_root() { [ "$(id -u)" = 0 ] || skip "needs root"; }
+
+# wait_for SECONDS COMMAND...: until the command succeeds; fails after SECONDS. The condition is what counts, not the time.
+wait_for() {
+  local deadline=$(($(date +%s%N) + $1 * 1000000000)); shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$(date +%s%N)" -lt "$deadline" ] || return 1
+    sleep 0.02
+  done
+}
+
+# background COMMAND...: starts it, sets PID, kills and reaps it at exit
+background() {
+  "$@" &
+  PID=$!
+  cleanup_fn kill_and_wait "$PID"
+}
+kill_and_wait() { kill -KILL "$1" 2>/dev/null; wait "$1" 2>/dev/null; true; }
+
+# expect_status N COMMAND...: fails unless the command ends with status N; its output is in $WORK/output
+expect_status() {
+  local wanted=$1 status=0; shift
+  "$@" >"$WORK/output" 2>&1 || status=$?
+  [ "$status" = "$wanted" ] || { cat "$WORK/output" >&2; fail "status $status instead of $wanted: $*"; }
+}
+
+# expect_output PATTERN: the output of the last expect_status matches the extended regular expression
+expect_output() { grep -qE -- "$1" "$WORK/output" || { cat "$WORK/output" >&2; fail "the output lacks: $1"; }; }
+
+# accepts_write DIRECTORY SECONDS: a new file can be written there within that time, so that it is not frozen
+accepts_write() {
+  timeout -s KILL "$2" python3 -c 'import os, sys
+path = sys.argv[1] + "/.accepts-write"
+fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+os.write(fd, b"x")
+os.close(fd)
+os.unlink(path)' "$1"
+}
 
 # loop_device FILE: prints a loop device over FILE, detached at exit
 loop_device() {
