@@ -84,7 +84,7 @@ make_volume() {
   case $type in
     ext*) mkfs."$type" -q -F "$@" "$WORK/$name.img" ;;
     xfs) mkfs.xfs -q -f "$@" "$WORK/$name.img" ;;
-    btrfs) mkfs.btrfs -q -f "$@" "$WORK/$name.img" ;;
+    btrfs) mkfs.btrfs -q -f "$@" "$WORK/$name.img" >/dev/null ;;
     vfat) mkfs.vfat "$@" "$WORK/$name.img" >/dev/null ;;
   esac
   DEVICE=$(losetup --find --show "$WORK/$name.img")
