@@ -13,8 +13,9 @@
 #include <sys/types.h>
 
 /*
- * Marks in *allocated (made by the caller: one bit a granule of 1 << granule_shift bytes) each granule of which any byte
- * may be in use. fd is any descriptor on the filesystem; device is the block device meant. Where the filesystem cannot tell
+ * Marks in *allocated (made by the caller: one bit a granule of 1 << granule_shift bytes) each granule of which any
+ * byte may be in use. fd is any descriptor on the filesystem; device is the block device meant. Where the filesystem
+ * cannot tell
  * (-EOPNOTSUPP) the caller copies everything. What is allocated later is not here: it is seen as writes.
  */
 int extents_allocated(int fd, dev_t device, unsigned granule_shift, struct bitmap *allocated,

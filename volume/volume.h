@@ -3,6 +3,9 @@
  * What lies under a path: the volume (a mounted filesystem), its block device and what can be done with it.
  * Source: proc_pid_mountinfo(5), statx(2) STATX_MNT_ID, Documentation/admin-guide/sysfs-rules.
  *
+ * Whether somebody else has frozen a volume cannot be asked of Linux: FIFREEZE answers EBUSY, and that is when it
+ * shows. can_freeze therefore speaks of the kind of filesystem and of rights, not of the moment.
+ *
  * A volume table is one look at the machine. Everything that hangs on it (volumes, strings) belongs to the table and
  * lives until volume_table_free(). Nothing here changes anything, opens a device for writing, or freezes.
  */
@@ -19,21 +22,24 @@
 struct volume {
   /* "8:1"; for btrfs "0:33:/@home": each mounted subvolume is a volume of its own. Same key = same volume. */
   char *key;
-  char *mount_point;  /* absolute; where it is shown: of several mounts of it the one that shows most, then the oldest */
-  char *fs_root;      /* which directory of the filesystem mount_point shows: "/" unless bind mount or subvolume */
-  char *fs_type;      /* "ext4", "xfs", "btrfs", "tmpfs"… */
-  char *source;       /* as mounted: "/dev/vda1" */
-  dev_t device;       /* of the superblock, as in mountinfo */
-  int mount_id;       /* of mount_point */
-  bool read_only;     /* the superblock is read-only */
+  char *
+      mount_point; /* absolute; where it is shown: of several mounts of it the one that shows most, then the oldest */
+  char *fs_root;   /* which directory of the filesystem mount_point shows: "/" unless bind mount or subvolume */
+  char *fs_type;   /* "ext4", "xfs", "btrfs", "tmpfs"… */
+  char *source;    /* as mounted: "/dev/vda1" */
+  dev_t device;    /* of the superblock, as in mountinfo */
+  int mount_id;    /* of mount_point */
+  bool read_only;  /* the superblock is read-only */
 
-  dev_t block_device; /* the block device it lies on; 0: none (btrfs: of its first device) */
-  char *block_path;   /* node of block_device in /dev, or NULL */
-  uint64_t block_bytes; /* size of block_device */
+  dev_t block_device;    /* the block device it lies on; 0: none (btrfs: of its first device) */
+  char *block_path;      /* node of block_device in /dev, or NULL */
+  uint64_t block_bytes;  /* size of block_device */
   unsigned sector_bytes; /* its logical block size */
 
-  bool can_freeze;    /* FIFREEZE can work here */
-  char *freeze_why;   /* when not: why, in words */
+  bool can_freeze;  /* FIFREEZE can work here */
+  char *freeze_why; /* when not: why, in words */
+
+  char *image_why; /* a copy of block_device alone would not be this filesystem, and why; NULL: it would */
 };
 
 struct volume_table;
@@ -47,27 +53,31 @@ const struct volume *volume_table_find(const struct volume_table *table, const c
 /*
  * The volume that holds path (symlinks followed), decided by mount id and not by names, so that a directory that only
  * looks like a mount point is never taken for one. *ret_path (may be NULL; caller frees) is path as an absolute
- * path without symlinks.
+ * path without symlinks, as it is reached through volume->mount_point: "/bind/x" becomes "/data/d/x" when "/bind"
+ * shows
+ * "/data/d". Where the mount point does not show it (a filesystem of which two separate parts are mounted) it stays
+ * as it is, and volume_path_in_filesystem() refuses it.
  */
 int volume_table_lookup(const struct volume_table *table, const char *path, const struct volume **ret,
                         char **ret_path, struct umbra_error *err);
 
 /*
- * Path of a file within its filesystem: absolute live path below volume->mount_point → path from the filesystem's root
+ * Path of a file within its filesystem: absolute live path below volume->mount_point → path from the filesystem's
+ * root
  * ("/srv/a" mounted from fs_root "/data" → "/data/a"). Caller frees. -EXDEV if path is not below the mount point.
  */
 int volume_path_in_filesystem(const struct volume *volume, const char *path, char **ret, struct umbra_error *err);
 
 /*
- * Opens the volume's root directory (O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC) and proves by mount id that it is this
- * volume and not what lies under a vanished mount. Returns the descriptor or negative errno.
+ * Opens the volume's root directory (O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC) and proves by mount id that it
+ * is this volume and not what lies under a vanished mount. Returns the descriptor or negative errno.
  */
 int volume_open(const struct volume *volume, struct umbra_error *err);
 
 /*
- * Order of freezing: a filesystem whose device lies on a file of another volume in the list (loop, also below dm and md)
- * has to freeze before that one. Fills ret_levels[i], 0 freezes first; volumes of one level may freeze in parallel.
- * -ELOOP, with the names, when there is a cycle.
+ * Order of freezing: a filesystem whose device lies on a file of another volume in the list (loop, also below dm and
+ * md) has to freeze before that one. Fills ret_levels[i], 0 freezes first; volumes of one level may freeze in
+ * parallel. -ELOOP, with the names, when there is a cycle.
  */
 int volume_freeze_levels(const struct volume *const *volumes, size_t count, unsigned *ret_levels,
                          struct umbra_error *err);
