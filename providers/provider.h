@@ -85,6 +85,11 @@ struct provider {
   bool can_persist;
   bool can_read_write;
   bool only_by_name;      /* never chosen by itself (null, exec without a match) */
+  /*
+   * Works on a volume with !can_freeze as well: the coordinator then does not freeze that volume, and commit itself finds out
+   * whether the result is one instant (s->instant_lost when not).
+   */
+  bool without_freeze;
 
   /* Can a shadow copy of this volume be made? 0, or negative with the reason in words. Changes nothing. Required. */
   int (*can_shadow)(const struct volume *volume, const char *config_dir, struct umbra_error *why);
