@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Runs of bits, ranges that cross words, and the edges: common/bitmap.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
