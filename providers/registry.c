@@ -2,11 +2,13 @@
 /* The providers there are, best first. A new one is one line here and one in meson.build (tools/new-provider). */
 #include "providers/provider.h"
 
+#include "providers/btrfs/btrfs.h"
 #include "providers/null/null.h"
 
 #include <string.h>
 
 const struct provider *const providers[] = {
+    &btrfs_provider,
     &null_provider,
 };
 const size_t providers_count = sizeof providers / sizeof providers[0];
