@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Showing a shadow copy: as a detached mount that belongs to a descriptor, so that nothing is left mounted when the process
- * that shows it ends in any way.  Source: fsopen(2), fsmount(2), open_tree(2), move_mount(2), loop(4).
+ * Showing a shadow copy: as a detached mount that belongs to a descriptor, so that nothing is left mounted when the
+ * process that shows it ends in any way.  Source: fsopen(2), fsmount(2), open_tree(2), move_mount(2), loop(4).
  */
 #ifndef VIEW_VIEW_H
 #define VIEW_VIEW_H
@@ -12,15 +12,16 @@
 #include <stdbool.h>
 
 struct view_options {
-  bool suid, dev;       /* honour set-user-ID bits, device nodes (default: neither) */
-  bool read_write;      /* only for a writable shadow copy */
+  bool suid, dev;  /* honour set-user-ID bits, device nodes (default: neither) */
+  bool read_write; /* only for a writable shadow copy */
 };
 
 /*
- * Opens record["view"] (providers/provider.h) as a detached mount: read-only, nosuid, nodev; ext4 with noload, XFS with
- * norecovery,nouuid: nothing is replayed or written.  A loop device made for it is read-only and goes by itself
- * (LO_FLAGS_AUTOCLEAR) with the mount.  Returns a directory descriptor (as from fsmount(2)/open_tree(2), usable with openat(2) and
- * move_mount(2)); closing it unmounts, unless it was attached.  *ret_device (may be NULL; caller frees): "/dev/loop3" or NULL.
+ * Opens record["view"] (providers/provider.h) as a detached mount: read-only, nosuid, nodev; ext4 with noload, XFS
+ * with norecovery,nouuid: nothing is replayed or written.  A loop device made for it is read-only and goes by itself
+ * (LO_FLAGS_AUTOCLEAR) with the mount.  Returns a directory descriptor (as from fsmount(2)/open_tree(2), usable with
+ * openat(2) and move_mount(2)); closing it unmounts, unless it was attached.  *ret_device (may be NULL; caller
+ * frees): "/dev/loop3" or NULL.
  */
 int view_open(const json_t *record, const struct view_options *options, char **ret_device, struct umbra_error *err);
 

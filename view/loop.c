@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Loop devices over images.  Between asking for a free number and taking it somebody else may take it, so that is one
+ * loop with a limit.  LOOP_CONFIGURE sets everything in one step: the device is never there half-made, and never
+ * without LO_FLAGS_AUTOCLEAR, so that no end of this process leaves it behind.
+ */
+#include "view/loop.h"
+
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* -EBUSY: somebody was faster, try another number. */
+static int take_device(int number, int image_fd, const struct loop_config *template, int *ret_fd, char **ret_path,
+                       struct umbra_error *err) {
+  CLEANUP_FREE char *path = NULL;
+  if (asprintf(&path, "/dev/loop%d", number) < 0) {
+    path = NULL;
+    return error_code(err, -ENOMEM, "making a loop device");
+  }
+  bool read_only = template->info.lo_flags & LO_FLAGS_READ_ONLY;
+  CLEANUP_CLOSE int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0)
+    return error_errno(err, "opening the free loop device '%s' (is /dev a devtmpfs?)", path);
+  struct loop_config config = *template;
+  config.fd = (__u32)image_fd;
+  if (ioctl(fd, LOOP_CONFIGURE, &config) < 0)
+    return error_errno(err, "setting up '%s'", path);
+  *ret_fd = take_fd(&fd);
+  *ret_path = take_pointer(path);
+  return 0;
+}
+
+int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *ret_fd, char **ret_path,
+              struct umbra_error *err) {
+  if (sector_bytes < LOOP_SECTOR_BYTES_MIN || sector_bytes > LOOP_SECTOR_BYTES_MAX ||
+      (sector_bytes & (sector_bytes - 1)) != 0)
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "image '%s': sectors of %u bytes", image, sector_bytes);
+  CLEANUP_CLOSE int image_fd = open(image, (read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+  if (image_fd < 0)
+    return error_errno(err, "opening the image '%s'", image);
+  CLEANUP_CLOSE int control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+  if (control_fd < 0)
+    return error_errno(err, "opening '/dev/loop-control' (is the kernel's loop driver loaded?)");
+
+  struct loop_config config = {.block_size = sector_bytes};
+  config.info.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
+  if (!read_write)
+    config.info.lo_flags |= LO_FLAGS_READ_ONLY;
+  /* For people only: `losetup -l` shows the kernel's own idea of the path. */
+  (void)snprintf((char *)config.info.lo_file_name, sizeof config.info.lo_file_name, "%s", image);
+
+  int r = -EBUSY;
+  for (int try = 0; try < LOOP_TRIES_MAX && r == -EBUSY; try++) {
+    int number = ioctl(control_fd, LOOP_CTL_GET_FREE);
+    if (number < 0)
+      return error_errno(err, "finding a free loop device");
+    r = take_device(number, image_fd, &config, ret_fd, ret_path, err);
+  }
+  return r < 0 ? error_prefix(err, r, "image '%s'", image) : 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Loop devices over images.  Source: loop(4), linux/loop.h (LOOP_CONFIGURE, Linux 5.8).
+ */
+#ifndef VIEW_LOOP_H
+#define VIEW_LOOP_H
+
+#include "common/error.h"
+
+#include <stdbool.h>
+
+enum { LOOP_TRIES_MAX = 64, LOOP_SECTOR_BYTES_MIN = 512, LOOP_SECTOR_BYTES_MAX = 4096 };
+
+/*
+ * Makes a loop device over image with logical blocks of sector_bytes: read-only unless read_write, with direct I/O
+ * where the image's filesystem can, and gone by itself (LO_FLAGS_AUTOCLEAR) with its last user.  *ret_fd (caller
+ * closes) is that user until something else, a mount, has opened *ret_path (caller frees).  Blocks only for the
+ * opens.
+ */
+int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *ret_fd, char **ret_path,
+              struct umbra_error *err);
+
+#endif
