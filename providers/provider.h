@@ -57,6 +57,7 @@ struct shadow {
   bool auto_release;        /* goes when its owner goes: never outlives this process */
   bool read_write;          /* shown writable */
   const char *runtime_dir, *config_dir;
+  const char *as;           /* the name that provider_choose() gave back, or NULL */
   const struct shadow_services *services;
 
   /* Set by the coordinator at any time: give up soon and return -ECANCELED (polled at least every 100 ms of work). */
@@ -117,6 +118,12 @@ struct provider {
    * not there counts as removed. -EBUSY if in use. Required. The coordinator calls it for abort, delete and recovery.
    */
   int (*remove)(const json_t *record, struct umbra_error *err);
+
+  /*
+   * For a provider that stands for several (exec): can_shadow() of the one called name. -ENOENT if there is none of that name.
+   * Optional.
+   */
+  int (*can_shadow_as)(const struct volume *volume, const char *config_dir, const char *name, struct umbra_error *why);
 };
 
 enum { COMMIT_TRIES_MAX = 5 };
@@ -125,5 +132,13 @@ enum { COMMIT_TRIES_MAX = 5 };
 extern const struct provider *const providers[];
 extern const size_t providers_count;
 const struct provider *provider_find(const char *name); /* NULL if none */
+
+/*
+ * Who makes the shadow copy of volume. name NULL: the first that can and is not only_by_name. Otherwise that provider, or the
+ * executable of that name in CONFIG/providers.d; *ret_as is then name (borrowed), for struct shadow, else NULL.  NULL with
+ * the reasons of all that were asked in *why.  Runs programs of third parties: seconds.
+ */
+const struct provider *provider_choose(const char *name, const struct volume *volume, const char *config_dir,
+                                       const char **ret_as, struct umbra_error *why);
 
 #endif

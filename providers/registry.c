@@ -5,6 +5,7 @@
 #include "providers/btrfs/btrfs.h"
 #include "providers/null/null.h"
 
+#include <errno.h>
 #include <string.h>
 
 const struct provider *const providers[] = {
@@ -17,5 +18,61 @@ const struct provider *provider_find(const char *name) {
   for (size_t i = 0; i < providers_count; i++)
     if (strcmp(providers[i]->name, name) == 0)
       return providers[i];
+  return NULL;
+}
+
+static void append(char reasons[ERROR_MESSAGE_BYTES_MAX], const char *text) {
+  (void)strncat(reasons, text, ERROR_MESSAGE_BYTES_MAX - strlen(reasons) - 1);
+}
+
+static const struct provider *choose_named(const char *name, const struct volume *volume, const char *config_dir,
+                                           const char **ret_as, struct umbra_error *why) {
+  const struct provider *provider = provider_find(name);
+  if (provider) {
+    int r = provider->can_shadow(volume, config_dir, why);
+    if (r >= 0)
+      return provider;
+    (void)error_prefix(why, r, "provider %s cannot make a shadow copy of '%s'", name, volume->mount_point);
+    return NULL;
+  }
+  for (size_t i = 0; i < providers_count; i++) {
+    if (!providers[i]->can_shadow_as)
+      continue;
+    int r = providers[i]->can_shadow_as(volume, config_dir, name, why);
+    if (r >= 0) {
+      *ret_as = name;
+      return providers[i];
+    }
+    if (r == -ENOENT)
+      continue;
+    (void)error_prefix(why, r, "provider %s cannot make a shadow copy of '%s'", name, volume->mount_point);
+    return NULL;
+  }
+  (void)error_set(why, -ENOENT, UMBRA_REASON_NOT_FOUND,
+                  "there is no provider '%s', and no executable of that name in '%s/providers.d'", name, config_dir);
+  return NULL;
+}
+
+const struct provider *provider_choose(const char *name, const struct volume *volume, const char *config_dir,
+                                       const char **ret_as, struct umbra_error *why) {
+  *ret_as = NULL;
+  if (name)
+    return choose_named(name, volume, config_dir, ret_as, why);
+  char reasons[ERROR_MESSAGE_BYTES_MAX] = "";
+  for (size_t i = 0; i < providers_count; i++) {
+    if (providers[i]->only_by_name)
+      continue;
+    struct umbra_error one = {0};
+    if (providers[i]->can_shadow(volume, config_dir, &one) >= 0)
+      return providers[i];
+    if (reasons[0])
+      append(reasons, "; ");
+    append(reasons, providers[i]->name);
+    append(reasons, ": ");
+    append(reasons, one.message);
+  }
+  (void)error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
+                  "no provider can make a shadow copy of '%s' (%s): %s", volume->mount_point, volume->fs_type,
+                  reasons);
   return NULL;
 }
