@@ -3,6 +3,7 @@
 #include "providers/provider.h"
 
 #include "providers/btrfs/btrfs.h"
+#include "providers/clone/clone.h"
 #include "providers/null/null.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 
 const struct provider *const providers[] = {
     &btrfs_provider,
+    &clone_provider,
     &null_provider,
 };
 const size_t providers_count = sizeof providers / sizeof providers[0];

@@ -198,6 +198,8 @@ static __always_inline int queue_is_ours(struct request_queue *queue) {
   return disk && disk_is_ours(disk); /* none: a controller's own queue */
 }
 
+static __always_inline int is_write(__u32 op) { return (op & 1) && !(op == OP_DISCARD && config.without_discards); }
+
 static __always_inline int kind_is_known(__u32 op) {
   return op == OP_WRITE || op == OP_DISCARD || op == OP_WRITE_ZEROES || op == OP_SECURE_ERASE;
 }
@@ -212,7 +214,7 @@ int track_queue(struct bpf_raw_tracepoint_args *context) {
     return 0;
   }
   __u32 op = HEAD_FIELD(&head, struct bio, bi_opf, __u32) & OP_MASK;
-  int write = op & 1;
+  int write = is_write(op);
   if (!write && state.seen_complete)
     return 0;
   __u64 bdev = HEAD_FIELD(&head, struct bio, bi_bdev, __u64);
@@ -265,7 +267,7 @@ int track_request(struct bpf_raw_tracepoint_args *context) {
     return 0;
   }
   __u32 op = HEAD_FIELD(&head, struct request, cmd_flags, __u32) & OP_MASK;
-  int write = op & 1;
+  int write = is_write(op);
   if ((!write && state.seen_complete) || op >= OP_DRIVER_FIRST)
     return 0;
   __u64 queue = HEAD_FIELD(&head, struct request, q, __u64);
@@ -313,7 +315,7 @@ int track_bio(struct bpf_raw_tracepoint_args *context) {
     return 0;
   }
   __u32 op = HEAD_FIELD(&head, struct bio, bi_opf, __u32) & OP_MASK;
-  if (!(op & 1) || (HEAD_FIELD(&head, struct bio, bi_flags, __u16) & BIO_FLAG_CLONED))
+  if (!is_write(op) || (HEAD_FIELD(&head, struct bio, bi_flags, __u16) & BIO_FLAG_CLONED))
     return 0; /* a part split off: the whole, which was queued, completes after it */
   __u64 bdev = HEAD_FIELD(&head, struct bio, bi_bdev, __u64);
   if (bdev_is_ours((struct block_device *)bdev))

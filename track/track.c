@@ -226,7 +226,7 @@ static void let_old_bios_end(dev_t device) {
   }
 }
 
-int track_start(int device_fd, bool sturdy, struct track **ret, struct umbra_error *err) {
+int track_start(int device_fd, unsigned flags, struct track **ret, struct umbra_error *err) {
   (void)libbpf_set_print(print_quietly);
   struct stat st;
   if (fstat(device_fd, &st) < 0)
@@ -237,7 +237,8 @@ int track_start(int device_fd, bool sturdy, struct track **ret, struct umbra_err
   if (!t)
     return error_code(err, -ENOMEM, "starting block tracking");
   int r = configure(t, st.st_rdev, err);
-  for (int copy = 0; r >= 0 && copy < (sturdy ? TRACK_COPIES_STURDY : 1); copy++)
+  t->config.without_discards = (flags & TRACK_WITHOUT_DISCARDS) != 0;
+  for (int copy = 0; r >= 0 && copy < (flags & TRACK_STURDY ? TRACK_COPIES_STURDY : 1); copy++)
     r = load_and_attach_copy(t, err);
   if (r >= 0)
     r = track_map(t, err);

@@ -23,6 +23,15 @@ enum {
   TRACK_START_WAIT_MS_MAX = 2000, /* for what was in flight when a device without requests began to be tracked */
 };
 
+enum {
+  TRACK_STURDY = 1, /* see track_take() */
+  /*
+   * Plain discards are not marked: for who follows a filesystem, which discards only what is free and never relies on
+   * what a discard leaves behind.  Zeroing and secure erasure always are.
+   */
+  TRACK_WITHOUT_DISCARDS = 2,
+};
+
 struct track;
 
 /* Can this machine and this device be tracked? 0, or negative with the reason. Loads the program, attaches nothing.
@@ -31,10 +40,10 @@ int track_possible(dev_t device, struct umbra_error *why);
 
 /*
  * Starts tracking the device behind device_fd (a block device open O_RDONLY | O_DIRECT; only used during the call).
- * When it returns, marks are being made: proven by a read of its own seen at both tracepoints.  sturdy: see
- * track_take(). The caller ends it with track_stop().
+ * When it returns, marks are being made: proven by a read of its own seen at both tracepoints.  flags: TRACK_*. The
+ * caller ends it with track_stop().
  */
-int track_start(int device_fd, bool sturdy, struct track **ret, struct umbra_error *err);
+int track_start(int device_fd, unsigned flags, struct track **ret, struct umbra_error *err);
 
 /* Ends it; nothing stays in the kernel unless it was pinned. NULL is fine. Returns NULL. */
 struct track *track_stop(struct track *t);
@@ -47,7 +56,7 @@ uint64_t track_bytes(const struct track *t);    /* the device's size when tracki
  * Moves the marks into *marks (adds to what is set there; track_granules() bits).  Allocates nothing, may be called
  * while volumes are held.  Every write that had been completed, or was under way, when this was called is in one of
  * the takes so far, or will be in the next.  -ESTALE: something may have gone unseen since tracking started, whatever
- * was read under it is void: stop it, start again, with sturdy if *ret_sturdy says so (may be NULL).
+ * was read under it is void: stop it, start again, with TRACK_STURDY if *ret_sturdy says so (may be NULL).
  */
 int track_take(struct track *t, struct bitmap *marks, bool *ret_sturdy, struct umbra_error *err);
 
