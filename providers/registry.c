@@ -4,12 +4,14 @@
 
 #include "providers/btrfs/btrfs.h"
 #include "providers/clone/clone.h"
+#include "providers/exec/exec.h"
 #include "providers/null/null.h"
 
 #include <errno.h>
 #include <string.h>
 
 const struct provider *const providers[] = {
+    &exec_provider,
     &btrfs_provider,
     &clone_provider,
     &null_provider,

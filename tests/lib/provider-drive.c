@@ -4,6 +4,7 @@
  * between the steps.
  *
  *     provider-drive [OPTION…] PROVIDER MOUNTPOINT STORAGE [PATH…]     PATHs: the scope
+ *                                                              PROVIDER: a name, or "any" for the best
  *     provider-drive --remove PROVIDER RECORDFILE
  *
  *   --persistent --auto-release --named           as in struct shadow
@@ -113,10 +114,7 @@ static int hold_once(const struct provider *p, struct shadow *s, struct umbra_er
 }
 
 static int drive(const struct provider *p, struct shadow *s, struct umbra_error *err) {
-  int r = p->can_shadow(s->volume, s->config_dir, err);
-  if (r < 0)
-    return error_prefix(err, r, "can_shadow");
-  r = p->prepare(s, err);
+  int r = p->prepare(s, err);
   if (r < 0)
     return error_prefix(err, r, "prepare");
   r = run(arg.prepared, err);
@@ -150,6 +148,8 @@ static int show(struct shadow *s, struct umbra_error *err) {
   (void)printf("%s\n", text);
   (void)fflush(stdout);
   (void)fprintf(stderr, "storage_bytes %llu\n", (unsigned long long)s->storage_bytes);
+  if (s->instant_lost)
+    (void)fprintf(stderr, "instant lost\n");
   (void)dprintf(fd, "%s\n", text);
   (void)setenv("RECORD", file, 1);
   (void)setenv("IMAGE", json_get_string_or(json_object_get(s->record, "view"), "path", ""), 1);
@@ -164,14 +164,19 @@ static int remove_record(const struct provider *p, const char *file, struct umbr
   return r < 0 ? r : p->remove(record, err);
 }
 
-static int whole_life(const struct provider *p, struct shadow *s, const char *mount_point, char **paths,
+static int whole_life(const char *name, struct shadow *s, const char *mount_point, char **paths,
                       struct umbra_error *err) {
   struct volume_table *table = NULL;
+  const struct provider *p = NULL;
   int r = volume_table_load(&table, err);
   if (r >= 0)
     r = volume_table_lookup(table, mount_point, &s->volume, NULL, err);
   if (r >= 0)
     r = s->volume_fd = volume_open(s->volume, err);
+  if (r >= 0) {
+    p = provider_choose(strcmp(name, "any") == 0 ? NULL : name, s->volume, s->config_dir, &s->as, err);
+    r = p ? 0 : err->code;
+  }
   for (; r >= 0 && *paths; paths++) {
     const struct volume *volume;
     char *path = NULL;
@@ -184,10 +189,10 @@ static int whole_life(const struct provider *p, struct shadow *s, const char *mo
   if (r >= 0)
     r = show(s, err);
   bool keep = arg.keep && r >= 0;
-  if (p->release_state)
+  if (p && p->release_state)
     p->release_state(s);
   struct umbra_error remove_error = {0};
-  int removed = keep ? 0 : p->remove(s->record, &remove_error);
+  int removed = keep || !p ? 0 : p->remove(s->record, &remove_error);
   if (removed < 0 && r >= 0)
     r = error_set(err, removed, UMBRA_REASON_INTERNAL, "remove: %s", remove_error.message);
   strv_free(s->paths);
@@ -267,12 +272,14 @@ static bool take_option(int option, struct shadow *s) {
 
 int main(int argc, char **argv) {
   struct shadow s = {.volume_fd = -1, .runtime_dir = "/run", .config_dir = "/etc/umbra", .services = &services};
+  if (getenv("UMBRA_CONFIG_DIR"))
+    s.config_dir = getenv("UMBRA_CONFIG_DIR");
   for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;)
     if (!take_option(option, &s))
       return 2;
   const char *name = arg.remove ? arg.remove : optind < argc ? argv[optind++] : NULL;
-  const struct provider *p = name ? provider_find(name) : NULL;
-  if (!p || argc - optind < (arg.remove ? 1 : 2)) {
+  const struct provider *p = arg.remove ? provider_find(name) : NULL;
+  if (!name || (arg.remove && !p) || argc - optind < (arg.remove ? 1 : 2)) {
     (void)fprintf(stderr, "provider-drive [OPTION…] PROVIDER MOUNTPOINT STORAGE [PATH…]\n");
     return 2;
   }
@@ -285,7 +292,7 @@ int main(int argc, char **argv) {
     id_new(s.set_id);
     s.storage_dir = argv[optind + 1];
     s.record = json_object();
-    r = whole_life(p, &s, argv[optind], argv + optind + 2, &err);
+    r = whole_life(name, &s, argv[optind], argv + optind + 2, &err);
     json_decref(s.record);
   }
   if (r < 0)
