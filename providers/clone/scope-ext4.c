@@ -252,13 +252,9 @@ static int open_library(struct ext4_volume *v) {
 
 static int want_mount(struct ext4_volume *v) {
   const struct ext2_super_block *super = v->fs->super;
-  /* Where the superblock lies in block 0, descriptors of 1 KiB blocks begin behind it. */
-  uint64_t first = super->s_first_data_block;
-  if (first == 0 && v->fs->blocksize == 1024)
-    first = 1;
   scope_want(v->scope, 0, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE);
   for (dgrp_t i = 0; i < v->fs->desc_blocks; i++) {
-    int r = scope_ext4_want(v, 0, ext2fs_descriptor_block_loc2(v->fs, first, i), 1);
+    int r = scope_ext4_want(v, 0, ext2fs_descriptor_block_loc2(v->fs, super->s_first_data_block, i), 1);
     if (r < 0)
       return r;
   }
