@@ -5,6 +5,7 @@
 #include "providers/btrfs/btrfs.h"
 #include "providers/clone/clone.h"
 #include "providers/exec/exec.h"
+#include "providers/files/files.h"
 #include "providers/null/null.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@ const struct provider *const providers[] = {
     &btrfs_provider,
     &clone_provider,
     &null_provider,
+    &files_provider,
 };
 const size_t providers_count = sizeof providers / sizeof providers[0];
 

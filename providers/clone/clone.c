@@ -33,8 +33,6 @@ static int clone_can_shadow(const struct volume *volume, const char *config_dir,
                      "a second device with the same btrfs on it confuses the kernel");
   if (!volume->can_freeze)
     return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "%s", volume->freeze_why);
-  if (volume->image_why)
-    return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "%s", volume->image_why);
   CLEANUP_CLOSE int fd = open_device(volume, why);
   if (fd < 0)
     return fd;
