@@ -293,7 +293,6 @@ static int copy_shadow(struct builder *b, const struct namespace_shadow *shadow,
   char path[64];
   if (move_mount(shadow->view_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
     return error_errno(err, "moving the shadow copy of '%s' into the private namespace", shadow->mount_point);
-  size_t copied = 0;
   for (size_t i = 0; i < b->count; i++) {
     struct place *place = &b->places[i];
     if (place->kind != PLACE_SHADOWED || place->shadow != shadow)
@@ -301,14 +300,10 @@ static int copy_shadow(struct builder *b, const struct namespace_shadow *shadow,
     int r = copy_subtree(b, place, err);
     if (r < 0)
       return r;
-    copied += place->kind == PLACE_SHADOWED;
   }
   (void)snprintf(path, sizeof path, "/proc/thread-self/fd/%d", shadow->view_fd);
   if (umount2(path, MNT_DETACH) < 0)
     return error_errno(err, "taking the shadow copy of '%s' down", shadow->mount_point);
-  if (copied == 0)
-    return error_set(err, -ENOENT, UMBRA_REASON_NOT_FOUND, "volume '%s': nothing of it can be seen here",
-                     shadow->mount_point);
   return 0;
 }
 
