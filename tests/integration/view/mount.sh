@@ -58,8 +58,10 @@ detach
 
 # Held only by a descriptor: not in the list of mounts, gone when its process is killed.
 mkfifo "$WORK/hold"
-background "$VIEW_RUN" --open "$WORK/record" <"$WORK/hold" >"$WORK/device"
-exec 6>"$WORK/hold"
+exec 6<>"$WORK/hold"
+"$VIEW_RUN" --open "$WORK/record" <&6 >"$WORK/device" &
+PID=$!
+cleanup_fn kill_and_wait "$PID"
 wait_for 10 test -s "$WORK/device" || fail "no view"
 [ "$(cat "$WORK/device")" = "$(loops_of "$WORK/vol.shadow")" ] || fail "no loop device behind the view"
 findmnt -n "$(cat "$WORK/device")" && fail "the view is mounted where everybody sees it"
