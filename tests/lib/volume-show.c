@@ -56,7 +56,8 @@ int main(int argc, char **argv) {
   const struct volume *volumes[PATHS_MAX];
   unsigned levels[PATHS_MAX];
   bool extents = argc > 1 && strcmp(argv[1], "--extents") == 0;
-  int first = extents ? 2 : 1, count = argc - first;
+  bool wait = argc > 1 && strcmp(argv[1], "--wait") == 0;
+  int first = extents || wait ? 2 : 1, count = argc - first;
   if (count < 1 || count > PATHS_MAX)
     return 2;
   CLEANUP_JSON json_t *list = json_array();
@@ -65,14 +66,21 @@ int main(int argc, char **argv) {
     return 1;
   }
   int status = 0;
+  char *canonical[PATHS_MAX] = {NULL};
   for (int i = 0; i < count; i++) {
-    CLEANUP_FREE char *canonical = NULL;
-    if (volume_table_lookup(table, argv[first + i], &volumes[i], &canonical, &err) < 0) {
+    if (volume_table_lookup(table, argv[first + i], &volumes[i], &canonical[i], &err) < 0) {
       fprintf(stderr, "volume-show: %s\n", err.message);
       volume_table_free(table);
       return 1;
     }
-    (void)json_array_append_new(list, show(volumes[i], argv[first + i], canonical, extents));
+  }
+  if (wait) {
+    (void)fprintf(stderr, "waiting\n");
+    (void)getchar();
+  }
+  for (int i = 0; i < count; i++) {
+    (void)json_array_append_new(list, show(volumes[i], argv[first + i], canonical[i], extents));
+    free(canonical[i]);
   }
   if (volume_freeze_levels(volumes, (size_t)count, levels, &err) < 0) {
     fprintf(stderr, "volume-show: %s\n", err.message);
