@@ -38,3 +38,63 @@ order_stop() {
 order_judge() {
   K=$("$ORDER_CHECK" --at-least "$1" --at-most "$2" "$ORDER_SEED" "${@:3}") || fail "not one instant (seed $ORDER_SEED): $K"
 }
+
+# ---- sets made while the writer is at work ----
+# prove_set NAME... : makes one set of the volumes $WORK/NAME with ${SET_OPTIONS[@]} while the writer goes on, shows each shadow
+# copy and judges them together: one instant, at or after the command's begin and not after its end. Then each
+# image is checked by its own filesystem's tool, and the set is deleted. SET: the set's JSON document.
+SET_OPTIONS=()
+prove_set() {
+  local before after name id directory copies=()
+  before=$(order_progress)
+  "$UMBRA" --json create --no-writers "${SET_OPTIONS[@]}" "${@/#/$WORK/}" >"$WORK/set.json" || fail "create failed"
+  after=$(order_progress)
+  SET=$(jq -e .set "$WORK/set.json") || fail "create --json printed no set"
+  [ "$(jq -r .instant <<<"$SET")" = set ] || fail "the set does not claim one instant: $SET"
+  [ "$(jq '.shadows | length' <<<"$SET")" = $# ] || fail "not $# shadow copies: $SET"
+  for name in "$@"; do
+    id=$(jq -er --arg v "$WORK/$name" '.shadows[] | select(.volume == $v) | .id' <<<"$SET") || fail "no shadow copy of $name"
+    directory=$("$UMBRA" mount "$id") || fail "mount of $name failed"
+    copies+=("$directory/order")
+  done
+  order_judge "$before" "$((after + 1))" "${copies[@]}"
+  for directory in "${copies[@]}"; do
+    check_image "${directory%/order}"
+    "$UMBRA" unmount "${directory%/order}" || fail "unmount of ${directory%/order} failed"
+  done
+  "$UMBRA" delete "$(jq -r .id <<<"$SET")" || fail "delete failed"
+}
+
+# check_image DIRECTORY: fsck of what a shadow copy that is shown there lies on, if it is an image
+check_image() {
+  local device image
+  device=$(findmnt -no SOURCE "$1")
+  case $(findmnt -no FSTYPE "$1"),$device in
+    ext*,/dev/loop*) e2fsck -fn "$device" >"$WORK/fsck" 2>&1 || { cat "$WORK/fsck"; fail "e2fsck: $1 is not clean"; } ;;
+    xfs,/dev/loop*)
+      # By the file: xfs_repair refuses a mounted device.
+      image=$(losetup -nO BACK-FILE "$device")
+      [ -e "$image" ] || { image=$WORK/image-copy; cp --sparse=always "$device" "$image"; }
+      xfs_repair -n -f "$image" >"$WORK/fsck" 2>&1 || { cat "$WORK/fsck"; fail "xfs_repair -n: $1 is not clean"; }
+      rm -f "$WORK/image-copy"
+      ;;
+  esac
+}
+
+# prove_sets N NAME...: N of them in a row; nothing is left of them
+prove_sets() {
+  local round
+  for ((round = 1; round <= $1; round++)); do
+    order_advance 50
+    prove_set "${@:2}"
+    echo "set $round: one instant at operation $K, held $(jq .hold_ms <<<"$SET") ms"
+  done
+  [ "$("$UMBRA" --json list sets | jq '.sets | length')" = 0 ] || fail "sets are left in the catalogue"
+}
+
+# check_btrfs NAME: the volume itself, once nobody writes
+check_btrfs() {
+  umount "$WORK/$1"
+  btrfs check --readonly "$(losetup -nO NAME -j "$WORK/$1.img" | tr -d ' ')" >"$WORK/fsck" 2>&1 ||
+    { cat "$WORK/fsck"; fail "btrfs check: $1 is not clean"; }
+}
