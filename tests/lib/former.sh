@@ -1,15 +1,17 @@
 # Sourced after functions.sh by the tests of former programs: programs that know nothing of umbra, run over shadow copies.
 # shellcheck shell=bash
 
-# manifest DIRECTORY: a line a file: type, mode, owner, links, size, time, target, checksum, path; the same for equal trees
+# manifest DIRECTORY: a line a file: type, mode, owner, links, time, size, path, target, and a checksum each; the same for equal trees.
+# MANIFEST_TIMES=seconds: for programs that keep whole seconds, and none of symbolic links.
 cat >"$WORK/manifest" <<'EOS'
 #!/bin/bash
+set -o pipefail
 cd "$1" || exit 1
-find . -mindepth 1 ! -name lost+found -printf '%y %m %U:%G %n %T@ %l\t%P\0' | sort -z | while IFS= read -rd '' line; do
-  path=${line#*$'\t'} size=- sum=-
-  if [ -f "$path" ] && [ ! -L "$path" ]; then size=$(stat -c %s -- "$path") sum=$(sha256sum <"$path"); fi
-  printf '%q %s %s\n' "$line" "$size" "$sum"
-done
+fraction=()
+[ "${MANIFEST_TIMES:-}" = seconds ] && fraction=(-e 's/^(([^ ]* ){4}[0-9]+)\.[0-9]+/\1/' -e 's/^(l ([^ ]* ){3})[0-9]+/\1-/')
+find . -mindepth 1 ! -name lost+found \( -type f -printf '%y %m %U:%G %n %T@ %s %p\0' -o -printf '%y %m %U:%G %n %T@ - %p %l\0' \) |
+  sed -zE -e '' "${fraction[@]}" | sort -z -k7 | tr '\0\n' '\n?'
+find . -type f -print0 | sort -z | xargs -0r sha256sum
 EOS
 chmod +x "$WORK/manifest"
 MANIFEST=$WORK/manifest
@@ -37,7 +39,8 @@ churn() {
     echo "$n" >>"$1/state/log"
     echo "$n" >"$1/state/new.$n" && rm -f "$1/state/new.$((n - 20))"
     mv "$1/doc/f$((n % 50 + 20))" "$1/state/moved" 2>/dev/null && mv "$1/state/moved" "$1/doc/f$((n % 50 + 20))"
-    echo "$n" >"$WORK/churned"
+    echo "$n" >"$WORK/churned.new" && mv "$WORK/churned.new" "$WORK/churned"
+    sleep 0.03 # a load that leaves the processors to the rest
   done
 }
 churned() { [ "$(cat "$WORK/churned" 2>/dev/null || echo 0)" -ge "$1" ]; }
@@ -50,7 +53,7 @@ start_churn() {
 # it sees in $WORK/seen, and waits until the live tree has moved on, so that reading the live tree by mistake shows.
 in_shadow() {
   {
-    echo "set -euo pipefail; export HOME=$WORK/home XDG_CACHE_HOME=$WORK/home/cache"
+    echo "set -euo pipefail; export HOME=$WORK/home XDG_CACHE_HOME=$WORK/home/cache MANIFEST_TIMES=${MANIFEST_TIMES:-}"
     echo "$MANIFEST $WORK/v/tree >$WORK/seen"
     echo "before=\$(cat $WORK/churned); until [ \$(cat $WORK/churned) -gt \$((before + 3)) ]; do sleep 0.02; done"
     echo "$1"
@@ -63,6 +66,7 @@ in_shadow() {
 
 # same_tree DIRECTORY: it equals what the program saw, and the live tree by now does not
 same_tree() {
+  export MANIFEST_TIMES=${MANIFEST_TIMES:-}
   "$MANIFEST" "$1" >"$WORK/got"
   diff "$WORK/seen" "$WORK/got" >"$WORK/difference" || { head -n 20 "$WORK/difference"; fail "$1 is not what the shadow copy showed"; }
   "$MANIFEST" "$WORK/v/tree" 2>/dev/null | cmp -s - "$WORK/seen" && fail "the live tree has not changed: the test proves nothing"

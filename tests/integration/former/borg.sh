@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test runs borg twice over shadow copies: both archives equal them, and the second run reads only what changed.
+# not-under: asan
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/former.sh"
 requires_root

@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test runs dump over a shadow copy: it finds the volume by its mount point and its device, and what it saves is what was shown.
+# not-under: asan
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/former.sh"
 requires_root
 requires_program dump restore
 
+MANIFEST_TIMES=seconds
 make_volume v ext4 128M
 make_tree "$WORK/v/tree"
 start_churn "$WORK/v/tree"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test runs rsnapshot over a shadow copy: its copy is what the shadow copy showed.
+# not-under: asan
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/former.sh"
 requires_root
