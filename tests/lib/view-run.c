@@ -3,7 +3,7 @@
  * Drives view/ without a coordinator, for tests that want a view over an image or a tree they made themselves:
  *
  *     view-run PLAN [--keep PATH]... -- PROGRAM ARG...
- *     view-run --attach RECORD DIRECTORY | --detach DIRECTORY | --open RECORD
+ *     view-run --attach RECORD DIRECTORY | --detach DIRECTORY | --open RECORD | --end-users PLAN
  *
  * PLAN is a JSON file: [{"mount_point": "/srv", "view": {…}, "paths": ["/srv/a"]}, …]; RECORD one with {"view": {…}},
  * and "read_write", "suid", "dev" as options.  --open holds the view open until standard input ends.
@@ -13,6 +13,7 @@
 #include "common/strv.h"
 #include "view/mount-list.h"
 #include "view/run.h"
+#include "view/users.h"
 #include "view/view.h"
 
 #include <errno.h>
@@ -103,12 +104,26 @@ static int show(const char *record_path, const char *directory) {
   return 0;
 }
 
+static int end_users(const char *plan_path) {
+  struct umbra_error err = {0};
+  CLEANUP_JSON json_t *plan = NULL;
+  if (json_read_file(AT_FDCWD, plan_path, &plan, &err) < 0)
+    return failed(&err);
+  size_t i;
+  const json_t *entry;
+  json_array_foreach(plan, i, entry) if (view_end_users(entry, json_get_string_or(entry, "mount_point", ""), &err) <
+                                         0) return failed(&err);
+  return 0;
+}
+
 int main(int argc, char **argv) {
   struct umbra_error err = {0};
   if (argc == 3 && strcmp(argv[1], "--detach") == 0)
     return view_detach(argv[2], &err) < 0 ? failed(&err) : 0;
   if (argc == 3 && strcmp(argv[1], "--open") == 0)
     return show(argv[2], NULL);
+  if (argc == 3 && strcmp(argv[1], "--end-users") == 0)
+    return end_users(argv[2]);
   if (argc == 4 && strcmp(argv[1], "--attach") == 0)
     return show(argv[2], argv[3]);
   if (argc >= 4 && argv[1][0] != '-')

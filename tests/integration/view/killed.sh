@@ -65,3 +65,37 @@ END
 nobody_left() { ! pgrep -f "^tail -f $WORK/plan"; }
 wait_for 10 nobody_left || fail "a program is left"
 nothing_left "killed at any moment"
+
+# A tree that is about to be removed: all that still shows it over its volume is ended first, and nothing else.
+mkdir "$WORK/tree"
+echo old >"$WORK/tree/file"
+plan "$(tree_plan "$WORK/vol" "$WORK/tree")"
+mkfifo "$WORK/never"
+tree_users() { grep -l "/tree $WORK/vol " /proc/[0-9]*/mountinfo 2>/dev/null; true; }
+kill_tree_users() { for m in $(tree_users); do m=${m#/proc/}; kill -KILL "${m%/mountinfo}"; done; }
+cleanup_fn kill_tree_users
+# A program that ignores SIGTERM, and a child of one that does not; their umbra is killed.
+for program in "trap '' TERM; touch '$WORK/started'; while :; do read -r x <'$WORK/never'; done" \
+  "(touch '$WORK/started'; exec tail -f '$WORK/vol/file') & wait"; do
+  rm -f "$WORK/started"
+  background "$VIEW_RUN" "$WORK/plan" -- sh -c "$program" >/dev/null
+  wait_for 10 test -e "$WORK/started" || fail "the program did not start"
+  kill -KILL "$PID"
+done
+# Not concerned: a namespace that shows the tree elsewhere, one that shows the live volume, and this one.
+mkdir "$WORK/elsewhere"
+: >"$WORK/bystanders"
+unshare --mount sh -c "mount --bind '$WORK/tree' '$WORK/elsewhere'; echo \$\$ >>'$WORK/bystanders'; exec sleep 1000" &
+cleanup_fn kill_and_wait $!
+unshare --mount sh -c "echo \$\$ >>'$WORK/bystanders'; exec sleep 1000" &
+cleanup_fn kill_and_wait $!
+two_bystanders() { [ "$(wc -l <"$WORK/bystanders")" = 2 ]; }
+wait_for 10 two_bystanders || fail "the bystanders did not start"
+[ -n "$(tree_users)" ] || fail "nothing is left in the view: nothing is proven"
+expect_status 0 "$VIEW_RUN" --end-users "$WORK/plan"
+[ -z "$(tree_users)" ] || fail "the tree is still shown by: $(tree_users)"
+while read -r pid; do kill -0 "$pid" || fail "a bystander was killed"; done <"$WORK/bystanders"
+# The live volume as its own shadow copy (the null provider): nobody is ended.
+plan "$(tree_plan "$WORK/vol" "$WORK/vol")"
+expect_status 0 "$VIEW_RUN" --end-users "$WORK/plan"
+while read -r pid; do kill -0 "$pid" || fail "a user of the live volume was killed"; done <"$WORK/bystanders"
