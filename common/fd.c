@@ -111,7 +111,8 @@ int fd_read_file(int dir_fd, const char *path, size_t limit_bytes, char **ret, s
   return fd_read_to_end(fd, limit_bytes, ret, ret_length_bytes);
 }
 
-int fd_replace_file(int dir_fd, const char *name, const void *data, size_t length_bytes, mode_t mode) {
+int fd_replace_file(int dir_fd, const char *name, const void *data, size_t length_bytes, mode_t mode,
+                    bool durable) {
   char temporary[300];
   if ((size_t)snprintf(temporary, sizeof temporary, ".%s.%d.new", name, (int)getpid()) >= sizeof temporary)
     return -ENAMETOOLONG;
@@ -119,7 +120,7 @@ int fd_replace_file(int dir_fd, const char *name, const void *data, size_t lengt
   if (fd < 0)
     return -errno;
   int r = fd_write_all(fd, data, length_bytes);
-  if (r >= 0 && fsync(fd) < 0)
+  if (r >= 0 && durable && fsync(fd) < 0)
     r = -errno;
   if (r >= 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
     r = -errno;
@@ -127,6 +128,8 @@ int fd_replace_file(int dir_fd, const char *name, const void *data, size_t lengt
     (void)unlinkat(dir_fd, temporary, 0);
     return r;
   }
+  if (!durable)
+    return 0;
   /* Some filesystems cannot fsync a directory; the rename is then as durable as it gets. */
   CLEANUP_CLOSE int again = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (again >= 0)

@@ -22,8 +22,11 @@ int fd_read_to_end(int fd, size_t limit_bytes, char **ret, size_t *ret_length_by
 /* Same, of a path relative to dir_fd (AT_FDCWD allowed). Never follows a final symlink. */
 int fd_read_file(int dir_fd, const char *path, size_t limit_bytes, char **ret, size_t *ret_length_bytes);
 
-/* Replaces dir_fd/name as a whole: temporary file, fsync, rename, fsync of the directory. */
-int fd_replace_file(int dir_fd, const char *name, const void *data, size_t length_bytes, mode_t mode);
+/*
+ * Replaces dir_fd/name as a whole: temporary file, rename; durable: fsync of the file before and of the directory after, so
+ * that it survives a power cut, too.
+ */
+int fd_replace_file(int dir_fd, const char *name, const void *data, size_t length_bytes, mode_t mode, bool durable);
 
 /* mkdir -p with mode for the directories it makes. */
 int fd_make_directories(const char *path, mode_t mode);

@@ -29,13 +29,14 @@ int json_read_file(int dir_fd, const char *name, json_t **ret, struct umbra_erro
   return json_parse(text, length, name, ret, err);
 }
 
-int json_write_file(int dir_fd, const char *name, const json_t *json, mode_t mode, struct umbra_error *err) {
+int json_write_file(int dir_fd, const char *name, const json_t *json, mode_t mode, bool durable,
+                    struct umbra_error *err) {
   CLEANUP_FREE char *text = json_dumps(json, JSON_INDENT(2));
   if (!text)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "writing '%s': document cannot be encoded", name);
   size_t length = strlen(text);
   text[length++] = '\n'; /* takes the place of the NUL */
-  int r = fd_replace_file(dir_fd, name, text, length, mode);
+  int r = fd_replace_file(dir_fd, name, text, length, mode, durable);
   return r < 0 ? error_code(err, r, "writing '%s'", name) : 0;
 }
 

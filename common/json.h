@@ -24,8 +24,9 @@ int json_parse(const char *text, size_t length_bytes, const char *name, json_t *
 /* Reads dir_fd/name (AT_FDCWD allowed), at most JSON_DOCUMENT_BYTES_MAX. */
 int json_read_file(int dir_fd, const char *name, json_t **ret, struct umbra_error *err);
 
-/* Writes dir_fd/name as a whole (fsync, rename), indented, newline at the end. */
-int json_write_file(int dir_fd, const char *name, const json_t *json, mode_t mode, struct umbra_error *err);
+/* Writes dir_fd/name as a whole, indented, newline at the end; durable as in fd_replace_file(). */
+int json_write_file(int dir_fd, const char *name, const json_t *json, mode_t mode, bool durable,
+                    struct umbra_error *err);
 
 /*
  * Getters: 0, or negative with a message that names the key. Strings are borrowed from the object.  A missing key gives

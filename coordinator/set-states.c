@@ -8,6 +8,7 @@
  *       → publishing → READY → completing → READY … → retiring → ENDED
  *
  *   committing --again→ releasing-again → precommitting      (at most COMMIT_TRIES_MAX times)
+ *   postcommitting --again→ rewinding → preparing            (the same)
  *   before a hold:     --failed|deadline|cancel→ aborting → undoing → FAILED
  *   holding…releasing: --failed|deadline|cancel→ releasing-failed → aborting → undoing → FAILED
  *
@@ -33,12 +34,12 @@ struct state {
 
 static const struct state states[] = {
     [SET_NEW] = {.name = "new"},
-    [SET_GATHERING] = {.name = "gathering", .deadline = SET_DEADLINE_WRITER_PREPARE},
+    [SET_GATHERING] = {.name = "gathering", .deadline = SET_DEADLINE_CALL},
     [SET_RESOLVING] = {.name = "resolving"},
-    [SET_QUEUED] = {.name = "queued"},
-    [SET_PREPARING_BACKUP] = {.name = "preparing-backup", .deadline = SET_DEADLINE_WRITER_PREPARE},
-    [SET_PREPARING] = {.name = "preparing"},
-    [SET_PREPARING_SNAPSHOT] = {.name = "preparing-snapshot", .deadline = SET_DEADLINE_WRITER_PREPARE},
+    [SET_QUEUED] = {.name = "queued", .deadline = SET_DEADLINE_QUEUE},
+    [SET_PREPARING_BACKUP] = {.name = "preparing-backup", .deadline = SET_DEADLINE_CALL},
+    [SET_PREPARING] = {.name = "preparing", .deadline = SET_DEADLINE_PROGRESS},
+    [SET_PREPARING_SNAPSHOT] = {.name = "preparing-snapshot", .deadline = SET_DEADLINE_CALL},
     [SET_FREEZING] = {.name = "freezing", .deadline = SET_DEADLINE_FREEZE, .writers_frozen = true},
     [SET_PRECOMMITTING] = {.name = "precommitting", .deadline = SET_DEADLINE_FREEZE, .writers_frozen = true},
     [SET_HOLDING] = {.name = "holding", .deadline = SET_DEADLINE_HOLD, .held = true, .writers_frozen = true},
@@ -46,17 +47,18 @@ static const struct state states[] = {
     [SET_RELEASING] = {.name = "releasing", .deadline = SET_DEADLINE_HOLD, .held = true, .writers_frozen = true},
     [SET_RELEASING_AGAIN] = {.name = "releasing-again", .deadline = SET_DEADLINE_HOLD, .held = true,
                              .writers_frozen = true},
-    [SET_THAWING] = {.name = "thawing", .deadline = SET_DEADLINE_WRITER_PREPARE, .writers_frozen = true},
-    [SET_POSTCOMMITTING] = {.name = "postcommitting"},
-    [SET_POST_SNAPSHOT] = {.name = "post-snapshot", .deadline = SET_DEADLINE_WRITER_PREPARE},
+    [SET_THAWING] = {.name = "thawing", .deadline = SET_DEADLINE_CALL, .writers_frozen = true},
+    [SET_POSTCOMMITTING] = {.name = "postcommitting", .deadline = SET_DEADLINE_PROGRESS},
+    [SET_REWINDING] = {.name = "rewinding", .deadline = SET_DEADLINE_PROGRESS},
+    [SET_POST_SNAPSHOT] = {.name = "post-snapshot", .deadline = SET_DEADLINE_CALL},
     [SET_PUBLISHING] = {.name = "publishing"},
     [SET_READY] = {.name = "ready", .final = true},
-    [SET_COMPLETING] = {.name = "completing", .deadline = SET_DEADLINE_WRITER_PREPARE},
-    [SET_RETIRING] = {.name = "retiring", .deadline = SET_DEADLINE_WRITER_PREPARE},
+    [SET_COMPLETING] = {.name = "completing", .deadline = SET_DEADLINE_CALL},
+    [SET_RETIRING] = {.name = "retiring", .deadline = SET_DEADLINE_CALL},
     [SET_ENDED] = {.name = "ended", .final = true},
     [SET_RELEASING_FAILED] = {.name = "releasing-failed", .held = true, .writers_frozen = true},
-    [SET_ABORTING] = {.name = "aborting", .deadline = SET_DEADLINE_WRITER_PREPARE, .writers_frozen = true},
-    [SET_UNDOING] = {.name = "undoing"},
+    [SET_ABORTING] = {.name = "aborting", .deadline = SET_DEADLINE_CALL, .writers_frozen = true},
+    [SET_UNDOING] = {.name = "undoing", .deadline = SET_DEADLINE_PROGRESS},
     [SET_FAILED] = {.name = "failed", .final = true},
 };
 _Static_assert(sizeof states / sizeof states[0] == SET_STATE_MAX, "a state is missing");
@@ -94,30 +96,29 @@ static const struct move {
     /* too much had changed: once more */
     {SET_COMMITTING, SET_EVENT_AGAIN, SET_RELEASING_AGAIN},
     {SET_RELEASING_AGAIN, SET_EVENT_DONE, SET_PRECOMMITTING},
+    {SET_POSTCOMMITTING, SET_EVENT_AGAIN, SET_REWINDING},
+    {SET_REWINDING, SET_EVENT_DONE, SET_PREPARING},
+    {SET_REWINDING, SET_EVENT_FAILED, SET_ABORTING},
+    {SET_REWINDING, SET_EVENT_CANCEL, SET_ABORTING},
 
     /* ready: the requester works with it, then lets go */
     {SET_READY, SET_EVENT_COMPLETE, SET_COMPLETING},
     {SET_COMPLETING, SET_EVENT_DONE, SET_READY},
-    {SET_COMPLETING, SET_EVENT_DEADLINE, SET_READY},
     {SET_READY, SET_EVENT_RELEASE, SET_RETIRING},
     {SET_RETIRING, SET_EVENT_DONE, SET_ENDED},
-    {SET_RETIRING, SET_EVENT_DEADLINE, SET_ENDED},
 
     /* nothing is frozen yet: abort and undo */
     {SET_GATHERING, SET_EVENT_FAILED, SET_ABORTING},
     {SET_GATHERING, SET_EVENT_CANCEL, SET_ABORTING},
-    {SET_GATHERING, SET_EVENT_DEADLINE, SET_ABORTING},
     {SET_RESOLVING, SET_EVENT_FAILED, SET_ABORTING},
     {SET_QUEUED, SET_EVENT_FAILED, SET_ABORTING},
     {SET_QUEUED, SET_EVENT_CANCEL, SET_ABORTING},
     {SET_PREPARING_BACKUP, SET_EVENT_FAILED, SET_ABORTING},
     {SET_PREPARING_BACKUP, SET_EVENT_CANCEL, SET_ABORTING},
-    {SET_PREPARING_BACKUP, SET_EVENT_DEADLINE, SET_ABORTING},
     {SET_PREPARING, SET_EVENT_FAILED, SET_ABORTING},
     {SET_PREPARING, SET_EVENT_CANCEL, SET_ABORTING},
     {SET_PREPARING_SNAPSHOT, SET_EVENT_FAILED, SET_ABORTING},
     {SET_PREPARING_SNAPSHOT, SET_EVENT_CANCEL, SET_ABORTING},
-    {SET_PREPARING_SNAPSHOT, SET_EVENT_DEADLINE, SET_ABORTING},
     {SET_FREEZING, SET_EVENT_FAILED, SET_ABORTING},
     {SET_FREEZING, SET_EVENT_CANCEL, SET_ABORTING},
     {SET_FREEZING, SET_EVENT_DEADLINE, SET_ABORTING},
@@ -140,16 +141,13 @@ static const struct move {
 
     /* nothing is frozen any more: writers that were thawed still learn that it came to nothing */
     {SET_THAWING, SET_EVENT_FAILED, SET_ABORTING},
-    {SET_THAWING, SET_EVENT_DEADLINE, SET_ABORTING},
     {SET_THAWING, SET_EVENT_CANCEL, SET_ABORTING},
     {SET_POSTCOMMITTING, SET_EVENT_FAILED, SET_ABORTING},
     {SET_POSTCOMMITTING, SET_EVENT_CANCEL, SET_ABORTING},
     {SET_POST_SNAPSHOT, SET_EVENT_FAILED, SET_ABORTING},
     {SET_POST_SNAPSHOT, SET_EVENT_CANCEL, SET_ABORTING},
-    {SET_POST_SNAPSHOT, SET_EVENT_DEADLINE, SET_ABORTING},
     {SET_PUBLISHING, SET_EVENT_FAILED, SET_ABORTING},
     {SET_ABORTING, SET_EVENT_DONE, SET_UNDOING},
-    {SET_ABORTING, SET_EVENT_DEADLINE, SET_UNDOING},
     {SET_UNDOING, SET_EVENT_DONE, SET_FAILED},
 };
 

@@ -21,6 +21,7 @@ enum set_state {
   SET_RELEASING_AGAIN,    /* the same, because a provider needs another try */
   SET_THAWING,            /* [thaw], in reverse */
   SET_POSTCOMMITTING,     /* providers write out and make readable */
+  SET_REWINDING,          /* a provider asks for another try from the start: remove, then prepare again */
   SET_POST_SNAPSHOT,      /* [post-snapshot] */
   SET_PUBLISHING,         /* into the catalogue */
   SET_READY,
@@ -48,8 +49,18 @@ enum set_event {
   SET_EVENT_MAX,
 };
 
-/* Which deadline of struct coordinator_limits a state has. */
-enum set_deadline { SET_DEADLINE_NONE, SET_DEADLINE_WRITER_PREPARE, SET_DEADLINE_FREEZE, SET_DEADLINE_HOLD };
+/*
+ * What limits the time in a state: each writer's call has a limit of its own, a provider must make progress, the time from
+ * the first freeze to the thaw is one timer over several states, and the hold is the guardian's to limit.
+ */
+enum set_deadline {
+  SET_DEADLINE_NONE,
+  SET_DEADLINE_CALL,
+  SET_DEADLINE_PROGRESS,
+  SET_DEADLINE_FREEZE,
+  SET_DEADLINE_HOLD,
+  SET_DEADLINE_QUEUE,
+};
 
 const char *set_state_name(enum set_state state); /* "preparing-snapshot"; never NULL */
 const char *set_event_name(enum set_event event);

@@ -58,6 +58,7 @@ struct shadow {
   bool read_write;          /* shown writable */
   const char *runtime_dir, *config_dir;
   const char *as;           /* the name that provider_choose() gave back, or NULL */
+  unsigned attempt;         /* 0, or how often postcommit has asked for another try of this shadow copy */
   const struct shadow_services *services;
 
   /* Set by the coordinator at any time: give up soon and return -ECANCELED (polled at least every 100 ms of work). */
@@ -107,7 +108,10 @@ struct provider {
    */
   int (*commit)(struct shadow *s, struct umbra_error *err);
 
-  /* Released again: write out, make readable, fill record["view"] and storage_bytes. Optional. */
+  /*
+   * Released again: write out, make readable, fill record["view"] and storage_bytes. -EAGAIN: it came to nothing, remove and
+   * prepare again (s->attempt counts; at most COMMIT_TRIES_MAX times). Optional.
+   */
   int (*postcommit)(struct shadow *s, struct umbra_error *err);
 
   /* Frees s->state (NULL is fine), closes descriptors, detaches tracking that need not stay. Leaves what is recorded. */
@@ -133,12 +137,22 @@ extern const struct provider *const providers[];
 extern const size_t providers_count;
 const struct provider *provider_find(const char *name); /* NULL if none */
 
+/* What a shadow copy has to be able to do. */
+struct provider_needs {
+  bool persistent, read_write;
+};
+
+/* can_shadow(), and whether what it makes serves the needs. */
+int provider_suits(const struct provider *provider, const struct provider_needs *needs, const struct volume *volume,
+                   const char *config_dir, struct umbra_error *why);
+
 /*
  * Who makes the shadow copy of volume. name NULL: the first that can and is not only_by_name. Otherwise that provider, or the
  * executable of that name in CONFIG/providers.d; *ret_as is then name (borrowed), for struct shadow, else NULL.  NULL with
  * the reasons of all that were asked in *why.  Runs programs of third parties: seconds.
  */
-const struct provider *provider_choose(const char *name, const struct volume *volume, const char *config_dir,
-                                       const char **ret_as, struct umbra_error *why);
+const struct provider *provider_choose(const char *name, const struct provider_needs *needs,
+                                       const struct volume *volume, const char *config_dir, const char **ret_as,
+                                       struct umbra_error *why);
 
 #endif

@@ -31,11 +31,31 @@ static void append(char reasons[ERROR_MESSAGE_BYTES_MAX], const char *text) {
   (void)strncat(reasons, text, ERROR_MESSAGE_BYTES_MAX - strlen(reasons) - 1);
 }
 
-static const struct provider *choose_named(const char *name, const struct volume *volume, const char *config_dir,
-                                           const char **ret_as, struct umbra_error *why) {
+/* The needs first: they cost nothing to compare. */
+static int serves(const struct provider *p, const struct provider_needs *needs, const struct volume *volume,
+                  struct umbra_error *why) {
+  if (needs->persistent && !p->can_persist)
+    return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "its shadow copies are not persistent");
+  if (needs->read_write && !p->can_read_write)
+    return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "its shadow copies are not writable");
+  if (p->hold == PROVIDER_HOLD_NEEDED && !volume->can_freeze && !p->without_freeze)
+    return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "%s",
+                     volume->freeze_why ? volume->freeze_why : "the filesystem cannot freeze");
+  return 0;
+}
+
+int provider_suits(const struct provider *p, const struct provider_needs *needs, const struct volume *volume,
+                   const char *config_dir, struct umbra_error *why) {
+  int r = serves(p, needs, volume, why);
+  return r < 0 ? r : p->can_shadow(volume, config_dir, why);
+}
+
+static const struct provider *choose_named(const char *name, const struct provider_needs *needs,
+                                           const struct volume *volume, const char *config_dir, const char **ret_as,
+                                           struct umbra_error *why) {
   const struct provider *provider = provider_find(name);
   if (provider) {
-    int r = provider->can_shadow(volume, config_dir, why);
+    int r = provider_suits(provider, needs, volume, config_dir, why);
     if (r >= 0)
       return provider;
     (void)error_prefix(why, r, "provider %s cannot make a shadow copy of '%s'", name, volume->mount_point);
@@ -45,6 +65,8 @@ static const struct provider *choose_named(const char *name, const struct volume
     if (!providers[i]->can_shadow_as)
       continue;
     int r = providers[i]->can_shadow_as(volume, config_dir, name, why);
+    if (r >= 0)
+      r = serves(providers[i], needs, volume, why);
     if (r >= 0) {
       *ret_as = name;
       return providers[i];
@@ -59,17 +81,18 @@ static const struct provider *choose_named(const char *name, const struct volume
   return NULL;
 }
 
-const struct provider *provider_choose(const char *name, const struct volume *volume, const char *config_dir,
-                                       const char **ret_as, struct umbra_error *why) {
+const struct provider *provider_choose(const char *name, const struct provider_needs *needs,
+                                       const struct volume *volume, const char *config_dir, const char **ret_as,
+                                       struct umbra_error *why) {
   *ret_as = NULL;
   if (name)
-    return choose_named(name, volume, config_dir, ret_as, why);
+    return choose_named(name, needs, volume, config_dir, ret_as, why);
   char reasons[ERROR_MESSAGE_BYTES_MAX] = "";
   for (size_t i = 0; i < providers_count; i++) {
     if (providers[i]->only_by_name)
       continue;
     struct umbra_error one = {0};
-    if (providers[i]->can_shadow(volume, config_dir, &one) >= 0)
+    if (provider_suits(providers[i], needs, volume, config_dir, &one) >= 0)
       return providers[i];
     if (reasons[0])
       append(reasons, "; ");

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What providers do for a set, each shadow copy on its worker: prepare, precommit, postcommit, remove; progress and stalls. */
+#include "coordinator/set.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+enum { TICK_MS = 200 };
+
+bool set_workers_idle(struct set *s) {
+  for (size_t i = 0; i < s->member_count; i++)
+    if (s->members[i].worker.started && worker_busy(&s->members[i].worker))
+      return false;
+  return true;
+}
+
+static void run_all(struct set *s, enum worker_operation operation, bool alone) {
+  s->operation = operation;
+  for (size_t i = 0; i < s->member_count; i++)
+    if (s->members[i].worker.started && (!alone || s->members[i].commits_alone)) {
+      s->workers_active = true;
+      worker_run(&s->members[i].worker, operation);
+    }
+  if (s->on_tick) {
+    (void)sd_event_source_set_time_relative(s->on_tick, TICK_MS * 1000);
+    (void)sd_event_source_set_enabled(s->on_tick, SD_EVENT_ONESHOT);
+  }
+}
+
+/* The worst result of the operation that has ended: a failure, then -EAGAIN, then 0. Keeps the error. */
+static int result_of_all(struct set *s) {
+  int result = 0;
+  for (size_t i = 0; i < s->member_count; i++) {
+    const struct worker *w = &s->members[i].worker;
+    if (!w->started || w->result >= 0)
+      continue;
+    if (w->result == -EAGAIN && result == 0)
+      result = -EAGAIN;
+    else if (w->result != -EAGAIN && (result == 0 || result == -EAGAIN)) {
+      result = w->result;
+      *set_error(s) = w->error;
+    }
+  }
+  return result;
+}
+
+static enum set_event removed(struct set *s) {
+  bool all = true;
+  for (size_t i = 0; i < s->member_count; i++)
+    if (s->members[i].worker.started && s->members[i].worker.result < 0) {
+      all = false;
+      coordinator_warn(s->coordinator, "removing what was left of shadow copy %s: %s", s->members[i].shadow.id,
+                       s->members[i].worker.error.message);
+    }
+  if (s->state == SET_REWINDING) {
+    for (size_t i = 0; i < s->member_count; i++) {
+      json_object_clear(s->members[i].shadow.record);
+      s->members[i].shadow.attempt++;
+      s->members[i].shadow.instant_lost = false;
+    }
+    return all ? SET_EVENT_DONE : SET_EVENT_FAILED;
+  }
+  /* What could not be removed stays in the journal: the next command tries again. */
+  set_stop_workers(s);
+  hold_stop(&s->hold);
+  set_unlock_volumes(s);
+  journal_close(&s->journal, all);
+  s->journal_open = false;
+  return SET_EVENT_DONE;
+}
+
+/* An operation has ended on all workers: what that means in the present state. */
+static enum set_event operation_ended(struct set *s) {
+  if (s->operation == WORKER_REMOVE)
+    return removed(s);
+  if (s->state == SET_ABORTING)
+    return SET_EVENT_NONE; /* undoing will find them idle */
+  if (s->state == SET_UNDOING)
+    return set_undo(s);
+  int r = result_of_all(s);
+  if (s->cancel_requested)
+    return SET_EVENT_CANCEL;
+  if (r == -EAGAIN && s->state == SET_POSTCOMMITTING) {
+    if (++s->rewinds < COMMIT_TRIES_MAX)
+      return SET_EVENT_AGAIN;
+    (void)error_set(set_error(s), -EBUSY, UMBRA_REASON_PROVIDER, "the volume changed too much: gave up after %d tries",
+                    (int)COMMIT_TRIES_MAX);
+  }
+  if (r < 0)
+    return SET_EVENT_FAILED;
+  if (s->state == SET_PRECOMMITTING && !s->alone_phase) {
+    s->alone_phase = true;
+    run_all(s, WORKER_COMMIT, true);
+    return s->workers_active ? SET_EVENT_NONE : SET_EVENT_DONE;
+  }
+  return SET_EVENT_DONE;
+}
+
+static void cancel_if_one_failed(struct set *s) {
+  for (size_t i = 0; i < s->member_count; i++) {
+    struct worker *w = &s->members[i].worker;
+    if (w->started && !worker_busy(w) && w->result < 0 && w->result != -EAGAIN)
+      for (size_t j = 0; j < s->member_count; j++)
+        atomic_store(&s->members[j].shadow.cancelled, true);
+  }
+}
+
+static int on_workers(sd_event_source *source, int fd, uint32_t events, void *context) {
+  (void)source;
+  (void)events;
+  struct set *s = context;
+  eventfd_t ignored;
+  (void)eventfd_read(fd, &ignored);
+  if (!s->workers_active)
+    return 0;
+  if (!set_workers_idle(s)) {
+    /* One failure is the set's (no partial commit): the others need not go on for hours. */
+    cancel_if_one_failed(s);
+    return 0;
+  }
+  s->workers_active = false;
+  set_handle(s, operation_ended(s));
+  return 0;
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *context) {
+  (void)usec;
+  struct set *s = context;
+  int64_t now_ns = clock_monotonic_ns();
+  const struct coordinator *c = s->coordinator;
+  for (size_t i = 0; i < s->member_count; i++) {
+    struct worker *w = &s->members[i].worker;
+    const char *phase = atomic_load(&w->phase);
+    if (!w->started || !worker_busy(w))
+      continue;
+    if (phase && c->progress)
+      c->progress(c->progress_userdata, phase, s->members[i].shadow.volume->mount_point, atomic_load(&w->done_bytes),
+                  atomic_load(&w->total_bytes));
+    if (now_ns - atomic_load(&w->moved_ns) > c->limits.prepare_ms * NS_PER_MS && s->error.code == 0) {
+      (void)error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_PROVIDER,
+                      "volume '%s', provider %s: no progress for %lld ms", s->members[i].shadow.volume->mount_point,
+                      s->members[i].provider->name, (long long)c->limits.prepare_ms);
+      for (size_t j = 0; j < s->member_count; j++)
+        atomic_store(&s->members[j].shadow.cancelled, true);
+    }
+  }
+  if (s->workers_active) {
+    (void)sd_event_source_set_time_relative(source, TICK_MS * 1000);
+    (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+  }
+  return 0;
+}
+
+static struct set_member *member_of(struct shadow *shadow) {
+  return (struct set_member *)((char *)shadow - offsetof(struct set_member, shadow));
+}
+
+static int service_save(struct shadow *shadow, struct umbra_error *err) {
+  struct set_member *m = member_of(shadow);
+  json_t *copy = json_deep_copy(shadow->record);
+  if (!copy)
+    return error_code(err, -ENOMEM, "recording a shadow copy");
+  pthread_mutex_lock(&m->set->record_lock);
+  json_decref(m->saved_record);
+  m->saved_record = copy;
+  pthread_mutex_unlock(&m->set->record_lock);
+  return set_journal(m->set, err);
+}
+
+static void service_progress(struct shadow *shadow, const char *phase, uint64_t done_bytes, uint64_t total_bytes) {
+  struct worker *w = &member_of(shadow)->worker;
+  if (atomic_load(&w->phase) != phase || atomic_load(&w->done_bytes) != done_bytes)
+    atomic_store(&w->moved_ns, clock_monotonic_ns());
+  atomic_store(&w->phase, phase);
+  atomic_store(&w->done_bytes, done_bytes);
+  atomic_store(&w->total_bytes, total_bytes);
+}
+
+static const struct shadow_services services = {.save = service_save, .progress = service_progress};
+
+int set_start_workers(struct set *s, struct umbra_error *err) {
+  int r = sd_event_add_io(s->coordinator->loop, &s->on_workers, s->workers_event, EPOLLIN, on_workers, s);
+  if (r >= 0)
+    r = sd_event_add_time_relative(s->coordinator->loop, &s->on_tick, CLOCK_MONOTONIC, TICK_MS * 1000, 0, on_tick, s);
+  if (r < 0)
+    return error_code(err, r, "watching providers");
+  for (size_t i = 0; i < s->member_count; i++) {
+    struct set_member *m = &s->members[i];
+    m->shadow.services = &services;
+    r = worker_start(&m->worker, &m->shadow, m->provider, s->workers_event, err);
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+void set_stop_workers(struct set *s) {
+  for (size_t i = 0; i < s->member_count; i++)
+    worker_stop(&s->members[i].worker);
+  s->workers_active = false;
+}
+
+enum set_event set_prepare(struct set *s) {
+  if (!s->members[0].worker.started && set_start_workers(s, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  run_all(s, WORKER_PREPARE, false);
+  return SET_EVENT_NONE;
+}
+
+enum set_event set_precommit(struct set *s) {
+  s->alone_phase = false;
+  run_all(s, WORKER_PRECOMMIT, false);
+  return SET_EVENT_NONE;
+}
+
+enum set_event set_postcommit(struct set *s) {
+  run_all(s, WORKER_POSTCOMMIT, false);
+  return SET_EVENT_NONE;
+}
+
+enum set_event set_rewind(struct set *s) {
+  s->commit_tries = 0;
+  run_all(s, WORKER_REMOVE, false);
+  return SET_EVENT_NONE;
+}
+
+enum set_event set_undo(struct set *s) {
+  if (s->workers_active && !set_workers_idle(s))
+    return SET_EVENT_NONE; /* cancelled; their end comes back here */
+  s->workers_active = false;
+  run_all(s, WORKER_REMOVE, false);
+  return s->workers_active ? SET_EVENT_NONE : removed(s);
+}
+
+enum set_event set_retire_shadows(struct set *s) {
+  if (!s->request.auto_release)
+    return removed(s);
+  for (size_t i = 0; i < s->member_count; i++)
+    if (s->members[i].worker.started) {
+      run_all(s, WORKER_REMOVE, false);
+      return SET_EVENT_NONE;
+    }
+  return removed(s);
+}

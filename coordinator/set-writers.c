@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Telling writers.  A writer that fails before the instant is out: it hears abort at once, the set goes on with what
+ * consistency is left (and with less than --require asks for, fails).  A freeze that takes longer than its limit fails the set,
+ * since by then every other writer has been frozen as long.
+ */
+#include "coordinator/set.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/strv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The guardian acts on its own this much after a deadline that this process watches as well. */
+enum { GUARDIAN_GRACE_MS = 1000 };
+
+static bool takes_part(const struct writer *w) { return w->involved && !writer_failed(w); }
+
+static int64_t call_limit_ms(const struct set *s, const struct writer *w, enum writer_event event) {
+  const struct coordinator_limits *l = &s->coordinator->limits;
+  int64_t admin_ms = event == WRITER_FREEZE ? l->freeze_ms : l->prepare_ms;
+  /* A writer that hangs is not waited for longer than it may hold everybody up. */
+  if (event == WRITER_THAW || event == WRITER_ABORT)
+    return l->freeze_ms;
+  int64_t own_ms = event == WRITER_FREEZE ? w->freeze_limit_ms : w->prepare_limit_ms;
+  /* A writer may ask for less. */
+  return own_ms > 0 && own_ms < admin_ms ? own_ms : admin_ms;
+}
+
+static void on_called(struct writer *w, enum writer_event event, void *context);
+
+static int tell(struct set *s, size_t i, enum writer_event event) {
+  struct writer *w = s->writers[i];
+  if (event == WRITER_FREEZE)
+    w->frozen = true;
+  int r = writer_call(w, event, s->coordinator->loop, s->id, s->document_fd, call_limit_ms(s, w, event), on_called, s,
+                      &s->calls[i], set_error(s));
+  if (r >= 0)
+    s->pending_calls++;
+  return r;
+}
+
+/* Tells all writers that want(w) is true for. The end of the last call moves the set. */
+static enum set_event tell_all(struct set *s, enum writer_event event, bool (*want)(const struct set *, const struct writer *)) {
+  s->telling = event;
+  for (size_t i = 0; i < s->writer_count; i++)
+    if (want(s, s->writers[i]) && tell(s, i, event) < 0)
+      return s->pending_calls > 0 ? SET_EVENT_NONE : SET_EVENT_FAILED;
+  return s->pending_calls > 0 ? SET_EVENT_NONE : SET_EVENT_DONE;
+}
+
+void set_cancel_calls(struct set *s) {
+  /* Abort and thaw are never cut short: they are what a cancelled set still owes its writers. */
+  if (s->telling == WRITER_ABORT || s->telling == WRITER_THAW || s->telling == WRITER_SHUTDOWN)
+    return;
+  for (size_t i = 0; i < s->writer_count; i++)
+    if (s->calls[i])
+      writer_call_cancel(s->calls[i], UMBRA_REASON_CANCELLED, "cancelled");
+}
+
+static bool want_identify(const struct set *s, const struct writer *w) {
+  (void)s;
+  return w->kind == WRITER_EXEC && !writer_failed(w);
+}
+static bool want_part(const struct set *s, const struct writer *w) {
+  (void)s;
+  return takes_part(w);
+}
+static bool want_told(const struct set *s, const struct writer *w) {
+  (void)s;
+  return w->told;
+}
+static bool want_level(const struct set *s, const struct writer *w) {
+  return takes_part(w) && w->level == (enum writer_level)s->level;
+}
+static bool want_frozen_level(const struct set *s, const struct writer *w) {
+  return w->frozen && w->level == (enum writer_level)s->level;
+}
+
+enum set_event set_gather(struct set *s) {
+  if (s->request.no_writers)
+    return SET_EVENT_DONE;
+  if (writers_find(s->coordinator->config_dir, &s->writers, &s->writer_count, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  s->calls = calloc(s->writer_count + 1, sizeof(struct writer_call *));
+  if (!s->calls) {
+    (void)error_code(set_error(s), -ENOMEM, "gathering writers");
+    return SET_EVENT_FAILED;
+  }
+  return tell_all(s, WRITER_IDENTIFY, want_identify);
+}
+
+static enum set_event mark_told_and_tell(struct set *s, enum writer_event event) {
+  for (size_t i = 0; i < s->writer_count; i++)
+    if (takes_part(s->writers[i]))
+      s->writers[i]->told = true;
+  if (set_document_build(s, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  return tell_all(s, event, want_part);
+}
+
+enum set_event set_prepare_backup(struct set *s) {
+  enum set_event event = mark_told_and_tell(s, WRITER_PREPARE_BACKUP);
+  /* Who has been told must be on record, so that they hear of it if this process dies. */
+  if (event != SET_EVENT_FAILED && set_journal(s, set_error(s)) < 0 && event == SET_EVENT_DONE)
+    return SET_EVENT_FAILED;
+  return event;
+}
+
+enum set_event set_prepare_snapshot(struct set *s) { return mark_told_and_tell(s, WRITER_PREPARE_SNAPSHOT); }
+
+static void arm_freeze_deadline(struct set *s) {
+  int64_t now_ns = clock_monotonic_ns();
+  s->freeze_by_ns = INT64_MAX;
+  bool any = false;
+  for (size_t i = 0; i < s->writer_count; i++) {
+    if (!takes_part(s->writers[i]))
+      continue;
+    any = true;
+    int64_t by_ns = now_ns + call_limit_ms(s, s->writers[i], WRITER_FREEZE) * NS_PER_MS;
+    if (by_ns < s->freeze_by_ns)
+      s->freeze_by_ns = by_ns;
+  }
+  if (!any)
+    s->freeze_by_ns = now_ns + s->coordinator->limits.freeze_ms * NS_PER_MS;
+  (void)sd_event_source_set_time(s->on_freeze_deadline, (uint64_t)(s->freeze_by_ns / 1000));
+  (void)sd_event_source_set_enabled(s->on_freeze_deadline, SD_EVENT_ONESHOT);
+}
+
+/* Levels without writers are passed at once. */
+static enum set_event freeze_levels(struct set *s) {
+  for (; s->level < WRITER_LEVEL_MAX; s->level++) {
+    enum set_event event = tell_all(s, WRITER_FREEZE, want_level);
+    if (event != SET_EVENT_DONE)
+      return event;
+  }
+  return SET_EVENT_DONE;
+}
+
+enum set_event set_freeze(struct set *s) {
+  /* The bulk of what is dirty goes out while nobody stands still yet. */
+  if (hold_sync(&s->hold, 0, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  arm_freeze_deadline(s);
+  if (hold_arm(&s->hold, s->freeze_by_ns + GUARDIAN_GRACE_MS * NS_PER_MS, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  for (size_t i = 0; i < s->writer_count && s->freeze_began_ns == 0; i++)
+    if (takes_part(s->writers[i]))
+      s->freeze_began_ns = clock_monotonic_ns();
+  s->level = WRITER_FRONT_END;
+  return freeze_levels(s);
+}
+
+static enum set_event thaw_levels(struct set *s) {
+  for (; s->level >= 0; s->level--) {
+    enum set_event event = tell_all(s, WRITER_THAW, want_frozen_level);
+    if (event != SET_EVENT_DONE)
+      return event;
+  }
+  if (s->freeze_began_ns > 0)
+    s->freeze_ended_ns = clock_monotonic_ns();
+  (void)sd_event_source_set_enabled(s->on_freeze_deadline, SD_EVENT_OFF);
+  if (hold_arm(&s->hold, 0, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  return s->cancel_requested ? SET_EVENT_CANCEL : SET_EVENT_DONE;
+}
+
+enum set_event set_thaw(struct set *s) {
+  s->level = WRITER_SYSTEM;
+  return thaw_levels(s);
+}
+
+enum set_event set_post_snapshot(struct set *s) {
+  if (set_document_build(s, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  return tell_all(s, WRITER_POST_SNAPSHOT, want_part);
+}
+
+enum set_event set_complete_writers(struct set *s) {
+  if (set_document_build(s, NULL) < 0)
+    log_debug("set %s: no document for backup-complete", s->id);
+  return tell_all(s, WRITER_BACKUP_COMPLETE, want_part);
+}
+
+enum set_event set_shutdown_writers(struct set *s) { return tell_all(s, WRITER_SHUTDOWN, want_told); }
+
+enum set_event set_abort(struct set *s) {
+  (void)sd_event_source_set_enabled(s->on_freeze_deadline, SD_EVENT_OFF);
+  /* Calls of the step that failed may be under way: they end now, and then hear abort with the others. */
+  set_cancel_calls(s);
+  return tell_all(s, WRITER_ABORT, want_told);
+}
+
+/* A failure that --require does not allow. */
+static bool too_little(const struct set *s) { return s->request.require == CONSISTENCY_APPLICATION; }
+
+static void failed_before_instant(struct set *s, size_t i) {
+  struct writer *w = s->writers[i];
+  s->degraded = true;
+  coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+  bool out_of_time = w->reason == UMBRA_REASON_WRITER_TIMEOUT && s->telling == WRITER_FREEZE;
+  if (out_of_time || too_little(s))
+    (void)error_set(set_error(s), -EIO, w->reason, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+}
+
+/* What the end of one call means for its writer. */
+static void note(struct set *s, size_t i, enum writer_event event) {
+  struct writer *w = s->writers[i];
+  static const char *const waiting[WRITER_EVENT_MAX] = {
+      [WRITER_PREPARE_BACKUP] = "waiting-for-prepare-snapshot",
+      [WRITER_PREPARE_SNAPSHOT] = "waiting-for-freeze",
+      [WRITER_FREEZE] = "waiting-for-thaw",
+      [WRITER_THAW] = "waiting-for-post-snapshot",
+  };
+  bool ends = event == WRITER_THAW || event == WRITER_ABORT;
+  if (ends)
+    w->frozen = false;
+  if (event == WRITER_ABORT || event == WRITER_SHUTDOWN)
+    w->told = false;
+  if (!writer_failed(w))
+    w->state = waiting[event] ? waiting[event] : "stable";
+}
+
+/* All calls of a step have ended: where to go from here. */
+static enum set_event step_ended(struct set *s, enum writer_event event) {
+  if (s->cancel_requested && set_states_next(s->state, SET_EVENT_CANCEL) != SET_STATE_INVALID && event != WRITER_THAW)
+    return SET_EVENT_CANCEL;
+  if (s->error.code < 0 && set_states_next(s->state, SET_EVENT_FAILED) != SET_STATE_INVALID && event != WRITER_THAW)
+    return SET_EVENT_FAILED;
+  if (s->state == SET_FREEZING) {
+    s->level++;
+    return freeze_levels(s);
+  }
+  if (s->state == SET_THAWING) {
+    s->level--;
+    return thaw_levels(s);
+  }
+  if (s->state == SET_RETIRING)
+    return set_retire_shadows(s);
+  return SET_EVENT_DONE;
+}
+
+static size_t index_of(const struct set *s, const struct writer *w) {
+  size_t i = 0;
+  while (s->writers[i] != w)
+    i++;
+  return i;
+}
+
+static void on_called(struct writer *w, enum writer_event event, void *context) {
+  struct set *s = context;
+  size_t i = index_of(s, w);
+  s->calls[i] = NULL;
+  s->pending_calls--;
+  bool was_told = w->told;
+  note(s, i, event);
+  bool before_instant = event == WRITER_PREPARE_BACKUP || event == WRITER_PREPARE_SNAPSHOT || event == WRITER_FREEZE;
+  if (writer_failed(w) && before_instant && w->reason != UMBRA_REASON_CANCELLED) {
+    failed_before_instant(s, i);
+    /* Out of this set: it hears so at once. In aborting it will hear it with the others. */
+    if (s->error.code == 0 && was_told && tell(s, i, WRITER_ABORT) >= 0)
+      return;
+  } else if (writer_failed(w) && (event == WRITER_THAW || event == WRITER_POST_SNAPSHOT)) {
+    s->degraded = true;
+    coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+  } else if (writer_failed(w) && event == WRITER_BACKUP_COMPLETE)
+    coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+  if (s->pending_calls == 0)
+    set_handle(s, step_ended(s, s->telling));
+}
+

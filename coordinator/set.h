@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A set: shadow copies made together, and the process of making them.  set.c moves it through the states of set-states.c; the
+ * actions of the states are in set-writers.c (telling writers), set-providers.c (shadow copies), set-hold.c (the
+ * instant) and set-resolve.c (what is to be done, and how).  set-document.c says what came of it.
+ */
+#ifndef COORDINATOR_SET_H
+#define COORDINATOR_SET_H
+
+#include "coordinator/coordinator.h"
+#include "coordinator/hold.h"
+#include "coordinator/journal.h"
+#include "coordinator/set-states.h"
+#include "coordinator/worker.h"
+#include "coordinator/writer-call.h"
+#include "coordinator/writer.h"
+
+enum { SET_VOLUMES_MAX = GUARDIAN_VOLUMES_MAX, SET_PATHS_MAX = 4096, SET_LABEL_BYTES_MAX = 128 };
+
+enum set_consistency { CONSISTENCY_CRASH, CONSISTENCY_FILESYSTEM, CONSISTENCY_APPLICATION };
+
+/* What is asked for. Strings and lists are the set's. */
+struct set_request {
+  char **paths;
+  char *provider, *storage, *label, *backup_type;
+  uint64_t storage_bytes_max;
+  unsigned storage_percent_max;   /* of the filesystem that holds the storage; 0: no limit */
+  char **writers;                 /* only these count; NULL: all */
+  bool no_writers;
+  enum set_consistency require;
+  bool require_instant;
+  bool persistent, read_write, auto_release, scope_paths;
+  json_t *components;             /* previous backup stamps, told to writers; may be NULL */
+};
+
+struct set_member {
+  struct set *set;
+  struct shadow shadow;
+  const struct provider *provider;
+  struct worker worker;
+  unsigned level;
+  int volume_lock;       /* flock of RUNTIME/volumes/KEY; -1 */
+  bool hold;             /* frozen by the guardian for this set */
+  bool commits_alone;    /* holds itself and cannot share the others' instant */
+  json_t *saved_record;  /* copy of shadow.record as last saved; protected by set->record_lock */
+  char *device;          /* loop device that stays with the set; NULL */
+};
+
+struct set {
+  struct coordinator *coordinator;
+  struct set_request request;
+  char id[37];
+
+  enum set_state state;
+  struct umbra_error error;      /* why it failed */
+  bool handling;                 /* an event is being handled: calls that end meanwhile do not move the set */
+  bool cancel_requested;
+  unsigned commit_tries, rewinds;
+
+  struct volume_table *volumes;
+  struct set_member members[SET_VOLUMES_MAX];
+  size_t member_count;
+  struct writer **writers;
+  struct writer_call **calls;    /* under way, by index of writer */
+  size_t writer_count;
+  size_t pending_calls;
+  enum writer_event telling;     /* what the pending calls tell */
+  int level;                     /* while freezing or thawing: the level under way */
+  int document_fd;               /* memory file: the set's document, for writers */
+  int lock_document_fd;          /* the same as of queueing, for the guardian's aborts */
+
+  int workers_event;             /* eventfd: a worker has finished */
+  bool workers_active;           /* an operation is under way whose end moves the set */
+  enum worker_operation operation;
+  bool alone_phase;              /* precommitting: those that commit alone do */
+
+  struct hold hold;
+  bool held;                     /* hold_begin() succeeded and hold_end() was not called */
+  struct journal journal;
+  bool journal_open;
+  pthread_mutex_t record_lock;   /* protects saved_record of all members, and the journal's file; taken alone */
+
+  sd_event_source *on_workers, *on_cancel, *on_tick, *on_freeze_deadline, *on_guardian;
+  int64_t queued_ns;             /* when waiting began */
+  bool queue_told;
+
+  /* Results. */
+  int64_t created_ns, instant_ns;     /* realtime */
+  int64_t freeze_began_ns, freeze_ended_ns; /* monotonic; 0: no writer froze */
+  int64_t freeze_by_ns;               /* monotonic; when the first writer's patience ends */
+  int64_t hold_ns;
+  bool degraded;
+  enum set_consistency consistency;
+  const char *instant;                /* "set", "per-volume", "none" */
+  bool backup_succeeded;
+  json_t *document;                   /* what set_document_build() made last */
+  char *document_text;
+};
+
+int set_new(struct coordinator *c, struct set **ret, struct umbra_error *err);
+
+/* Frees everything; an auto-release set that was not released is released first. NULL is fine. */
+void set_free(struct set *s);
+
+/* Runs the set from START to READY, or to FAILED with the reason in *err. Blocks in the event loop. */
+int set_create(struct set *s, struct umbra_error *err);
+
+/* READY → COMPLETING → READY: writers hear how the backup went. */
+int set_complete(struct set *s, bool succeeded, struct umbra_error *err);
+
+/* READY → ENDED. Auto-release sets are removed, others stay in the catalogue. */
+int set_release(struct set *s, struct umbra_error *err);
+
+/* ---- for the set-*.c files ---- */
+
+/* Moves the set, and goes on as long as actions return events. */
+void set_handle(struct set *s, enum set_event event);
+
+/* Keeps the first error: what follows it is consequence. */
+struct umbra_error *set_error(struct set *s);
+
+typedef enum set_event (*set_action)(struct set *s);
+enum set_event set_gather(struct set *s);
+enum set_event set_resolve(struct set *s);
+enum set_event set_queue(struct set *s);
+enum set_event set_prepare_backup(struct set *s);
+enum set_event set_prepare(struct set *s);
+enum set_event set_prepare_snapshot(struct set *s);
+enum set_event set_freeze(struct set *s);
+enum set_event set_precommit(struct set *s);
+enum set_event set_hold(struct set *s);
+enum set_event set_commit(struct set *s);
+enum set_event set_release_volumes(struct set *s);
+enum set_event set_release_failed(struct set *s);
+enum set_event set_thaw(struct set *s);
+enum set_event set_postcommit(struct set *s);
+enum set_event set_rewind(struct set *s);
+enum set_event set_post_snapshot(struct set *s);
+enum set_event set_publish(struct set *s);
+enum set_event set_complete_writers(struct set *s);
+enum set_event set_shutdown_writers(struct set *s); /* first half of retiring */
+enum set_event set_retire_shadows(struct set *s);   /* second half */
+enum set_event set_abort(struct set *s);
+enum set_event set_undo(struct set *s);
+
+/* Journal of the present state. Not while held. */
+int set_journal(struct set *s, struct umbra_error *err);
+/* In the guardian: see guardian.h. */
+void set_guardian_abort_writers(void *set);
+void set_guardian_clean_up(void *set);
+
+/* Rebuilds s->document and the file writers read. */
+int set_document_build(struct set *s, struct umbra_error *err);
+const char *set_consistency_name(enum set_consistency consistency);
+/* What the set is by now: consistency, instant, degraded. */
+void set_judge(struct set *s);
+
+void set_unlock_volumes(struct set *s); /* ends queueing: others may begin */
+int set_start_workers(struct set *s, struct umbra_error *err);
+void set_stop_workers(struct set *s);   /* waits for what is under way */
+bool set_workers_idle(struct set *s);
+void set_cancel_calls(struct set *s);   /* those that may be cut short */
+
+#endif

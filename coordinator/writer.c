@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "coordinator/writer.h"
+
+#include "common/cleanup.h"
+#include "common/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *const event_names[WRITER_EVENT_MAX] = {
+    [WRITER_IDENTIFY] = "identify",
+    [WRITER_PREPARE_BACKUP] = "prepare-backup",
+    [WRITER_PREPARE_SNAPSHOT] = "prepare-snapshot",
+    [WRITER_FREEZE] = "freeze",
+    [WRITER_THAW] = "thaw",
+    [WRITER_POST_SNAPSHOT] = "post-snapshot",
+    [WRITER_BACKUP_COMPLETE] = "backup-complete",
+    [WRITER_ABORT] = "abort",
+    [WRITER_SHUTDOWN] = "shutdown",
+    [WRITER_PRE_RESTORE] = "pre-restore",
+    [WRITER_POST_RESTORE] = "post-restore",
+};
+
+static const char *const failed_names[WRITER_EVENT_MAX] = {
+    [WRITER_IDENTIFY] = "failed-at-identify",
+    [WRITER_PREPARE_BACKUP] = "failed-at-prepare-backup",
+    [WRITER_PREPARE_SNAPSHOT] = "failed-at-prepare-snapshot",
+    [WRITER_FREEZE] = "failed-at-freeze",
+    [WRITER_THAW] = "failed-at-thaw",
+    [WRITER_POST_SNAPSHOT] = "failed-at-post-snapshot",
+    [WRITER_BACKUP_COMPLETE] = "failed-at-backup-complete",
+    [WRITER_ABORT] = "failed-at-abort",
+    [WRITER_SHUTDOWN] = "failed-at-shutdown",
+    [WRITER_PRE_RESTORE] = "failed-at-pre-restore",
+    [WRITER_POST_RESTORE] = "failed-at-post-restore",
+};
+
+static const char *const level_names[WRITER_LEVEL_MAX] = {
+    [WRITER_FRONT_END] = "front-end",
+    [WRITER_BACK_END] = "back-end",
+    [WRITER_SYSTEM] = "system",
+};
+
+const char *writer_event_name(enum writer_event event) { return event_names[event]; }
+const char *writer_level_name(enum writer_level level) { return level_names[level]; }
+
+void writer_fail(struct writer *w, enum writer_event event, enum umbra_reason reason, const char *format, ...) {
+  if (writer_failed(w))
+    return; /* the first failure is the cause */
+  w->state = failed_names[event];
+  w->reason = reason;
+  va_list args;
+  va_start(args, format);
+  (void)vsnprintf(w->failure, sizeof w->failure, format, args);
+  va_end(args);
+  for (char *at = w->failure; *at; at++)
+    if ((unsigned char)*at < ' ')
+      *at = ' ';
+}
+
+static void writer_free(struct writer *w) {
+  if (!w)
+    return;
+  for (size_t i = 0; i < w->past_count; i++)
+    process_end(&w->past[i], true);
+  free(w->path);
+  free(w->name);
+  free(w->instance);
+  json_decref(w->metadata);
+  json_decref(w->answers);
+  free(w);
+}
+
+void writers_free(struct writer **writers, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    writer_free(writers[i]);
+  free(writers);
+}
+
+static struct writer *writer_new(enum writer_kind kind, const char *directory, const char *name) {
+  struct writer *w = calloc(1, sizeof *w);
+  if (!w)
+    return NULL;
+  *w = (struct writer){.kind = kind, .state = "stable", .level = WRITER_FRONT_END};
+  w->name = strdup(name);
+  w->answers = json_object();
+  if (asprintf(&w->path, "%s/%s", directory, name) < 0)
+    w->path = NULL;
+  if (!w->name || !w->answers || !w->path) {
+    writer_free(w);
+    return NULL;
+  }
+  return w;
+}
+
+/* Editors' and package managers' leftovers are no writers. */
+static bool ignored_name(const char *name) {
+  size_t length = strlen(name);
+  static const char *const endings[] = {"~", ".bak", ".rpmnew", ".rpmsave", ".dpkg-old", ".dpkg-new", ".dpkg-dist",
+                                        ".dpkg-tmp", ".sample"};
+  if (name[0] == '.')
+    return true;
+  for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+    size_t n = strlen(endings[i]);
+    if (length >= n && strcmp(name + length - n, endings[i]) == 0)
+      return true;
+  }
+  return false;
+}
+
+static void check_owner(struct writer *w, const struct stat *st, const char *what) {
+  if (st->st_uid != 0 && st->st_uid != geteuid())
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_ACCESS,
+                "refused: %s belongs to user %u, it must belong to root (chown root '%s')", what,
+                (unsigned)st->st_uid, w->path);
+  else if (st->st_mode & (S_IWGRP | S_IWOTH))
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_ACCESS, "refused: %s is writable by others (chmod go-w '%s')", what,
+                w->path);
+}
+
+struct found {
+  struct writer **list;
+  size_t count;
+};
+
+static int find_in(const char *config_dir, const char *folder, enum writer_kind kind, struct found *found,
+                   struct umbra_error *err) {
+  char directory[PATH_MAX];
+  if ((size_t)snprintf(directory, sizeof directory, "%s/%s", config_dir, folder) >= sizeof directory)
+    return error_code(err, -ENAMETOOLONG, "looking for writers in '%s'", config_dir);
+  struct dirent **entries = NULL;
+  int n = scandir(directory, &entries, NULL, alphasort);
+  if (n < 0)
+    return errno == ENOENT || errno == ENOTDIR ? 0 : error_errno(err, "looking for writers in '%s'", directory);
+  int r = 0;
+  struct stat folder_st;
+  bool folder_known = stat(directory, &folder_st) == 0;
+  for (int i = 0; i < n; i++) {
+    struct stat st;
+    struct writer *w = NULL;
+    if (r >= 0 && !ignored_name(entries[i]->d_name) && (w = writer_new(kind, directory, entries[i]->d_name)) &&
+        stat(w->path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111)) {
+      check_owner(w, &st, "the file");
+      if (folder_known)
+        check_owner(w, &folder_st, "its directory");
+      struct writer **larger = realloc(found->list, (found->count + 1) * sizeof *larger);
+      if (!larger)
+        r = error_code(err, -ENOMEM, "listing writers");
+      else if (found->count >= WRITERS_MAX) {
+        found->list = larger;
+        r = error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d writers in '%s'", WRITERS_MAX, config_dir);
+      } else {
+        found->list = larger;
+        found->list[found->count++] = w;
+        w = NULL;
+      }
+    }
+    writer_free(w);
+    free(entries[i]);
+  }
+  free(entries);
+  return r;
+}
+
+int writers_find(const char *config_dir, struct writer ***ret, size_t *ret_count, struct umbra_error *err) {
+  struct found found = {0};
+  int r = find_in(config_dir, "writers.d", WRITER_EXEC, &found, err);
+  if (r >= 0)
+    r = find_in(config_dir, "fsfreeze-hook.d", WRITER_HOOK, &found, err);
+  if (r < 0) {
+    writers_free(found.list, found.count);
+    return r;
+  }
+  *ret = found.list;
+  *ret_count = found.count;
+  return 0;
+}
+
+static bool good_name(const char *name) {
+  size_t length = strlen(name);
+  return length > 0 && length <= WRITER_NAME_BYTES_MAX &&
+         strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/@:") == length;
+}
+
+static int take_level(struct writer *w, const char *name) {
+  for (int i = 0; i < WRITER_LEVEL_MAX; i++)
+    if (strcmp(level_names[i], name) == 0) {
+      w->level = (enum writer_level)i;
+      return 0;
+    }
+  return -EINVAL;
+}
+
+/* NULL if the components are as documented, else what is wrong. */
+static const char *wrong_components(const json_t *components) {
+  if (!components)
+    return NULL;
+  if (!json_is_array(components))
+    return "'components' is not an array";
+  size_t i, j;
+  json_t *component, *set;
+  json_array_foreach(components, i, component) {
+    const json_t *files = json_object_get(component, "files");
+    if (!json_is_string(json_object_get(component, "name")))
+      return "a component has no name";
+    if (files && !json_is_array(files))
+      return "a component's 'files' is not an array";
+    json_array_foreach(files, j, set) {
+      const char *path = json_string_value(json_object_get(set, "path"));
+      if (!path || path[0] != '/')
+        return "a file set has no absolute 'path'";
+    }
+  }
+  return NULL;
+}
+
+void writer_identified(struct writer *w, const char *output, size_t length_bytes) {
+  struct umbra_error err = {0};
+  CLEANUP_JSON json_t *document = NULL;
+  if (json_parse(output, length_bytes, w->path, &document, &err) < 0 || !json_is_object(document)) {
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "identify printed no metadata document (a JSON object): %s",
+                err.message[0] ? err.message : "not an object");
+    return;
+  }
+  const char *name = json_get_string_or(document, "name", NULL);
+  const char *instance = json_get_string_or(document, "instance", NULL);
+  const char *level = json_get_string_or(document, "level", "front-end");
+  const char *wrong = wrong_components(json_object_get(document, "components"));
+  if (!name || !good_name(name) || (instance && !good_name(instance)))
+    wrong = "'name' or 'instance' is missing or has characters that a name cannot have";
+  else if (take_level(w, level) < 0)
+    wrong = "'level' is none of front-end, back-end, system";
+  if (wrong) {
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "metadata document: %s", wrong);
+    return;
+  }
+  char *copy = strdup(name), *instance_copy = instance ? strdup(instance) : NULL;
+  if (!copy || (instance && !instance_copy)) {
+    free(copy);
+    free(instance_copy);
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INTERNAL, "out of memory");
+    return;
+  }
+  free(w->name);
+  free(w->instance);
+  w->name = copy;
+  w->instance = instance_copy;
+  const json_t *timeouts = json_object_get(document, "timeouts");
+  w->freeze_limit_ms = json_get_integer_or(timeouts, "freeze_ms", 0);
+  w->prepare_limit_ms = json_get_integer_or(timeouts, "prepare_ms", 0);
+  if (w->freeze_limit_ms < 0)
+    w->freeze_limit_ms = 0;
+  if (w->prepare_limit_ms < 0)
+    w->prepare_limit_ms = 0;
+  w->metadata = take_pointer(document);
+}
+
+/* The volume that holds path, or would hold it if it existed. */
+static const struct volume *volume_of(const struct volume_table *table, const char *path) {
+  CLEANUP_FREE char *at = strdup(path);
+  const struct volume *volume = NULL;
+  while (at && volume_table_lookup(table, at, &volume, NULL, NULL) < 0) {
+    char *slash = strrchr(at, '/');
+    if (!slash || strcmp(at, "/") == 0)
+      return NULL;
+    slash[slash == at ? 1 : 0] = 0;
+  }
+  return volume;
+}
+
+static bool path_within(const char *inner, const char *outer) {
+  size_t length = strlen(outer);
+  while (length > 1 && outer[length - 1] == '/')
+    length--;
+  return strncmp(inner, outer, length) == 0 && (length == 1 || inner[length] == 0 || inner[length] == '/');
+}
+
+static bool path_concerned(const char *path, char *const *scope) {
+  if (!scope)
+    return true;
+  for (; *scope; scope++)
+    if (path_within(path, *scope) || path_within(*scope, path))
+      return true;
+  return false;
+}
+
+bool writer_concerns(const struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
+                     size_t volume_count, char *const *paths, const struct volume **ret_missing) {
+  const json_t *components = json_object_get(w->metadata, "components");
+  bool concerned = json_array_size(components) == 0;
+  const struct volume *missing = NULL;
+  size_t i, j;
+  json_t *component, *set;
+  json_array_foreach(components, i, component) {
+    json_array_foreach(json_object_get(component, "files"), j, set) {
+      const char *path = json_string_value(json_object_get(set, "path"));
+      const struct volume *volume = volume_of(table, path);
+      bool in_set = false;
+      for (size_t k = 0; k < volume_count && volume; k++)
+        in_set = in_set || strcmp(volumes[k]->key, volume->key) == 0;
+      if (in_set && path_concerned(path, paths))
+        concerned = true;
+      else if (volume && !in_set)
+        missing = volume;
+    }
+  }
+  if (ret_missing)
+    *ret_missing = concerned ? missing : NULL;
+  return concerned;
+}
+
+json_t *writer_describe(const struct writer *w) {
+  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b}", "name", w->name, "instance", w->instance, "level",
+                   level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL, "reason",
+                   writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path), "involved",
+                   w->involved);
+}

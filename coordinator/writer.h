@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writers: programs that own data and are told.  Two kinds: executables in CONFIG/writers.d (the exec contract of
+ * umbra-writers(7)) and former hook scripts in CONFIG/fsfreeze-hook.d, which know only `freeze` and `thaw` (the
+ * convention of the QEMU guest agent's fsfreeze-hook).
+ * States, levels and failures follow VSS: VSS_WS_*, VSS_APPLICATION_LEVEL, VSS_E_WRITERERROR_*.
+ */
+#ifndef COORDINATOR_WRITER_H
+#define COORDINATOR_WRITER_H
+
+#include "common/error.h"
+#include "common/process.h"
+#include "volume/volume.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum writer_kind { WRITER_EXEC, WRITER_HOOK };
+
+/* Freezing goes down this list, thawing up. */
+enum writer_level { WRITER_FRONT_END, WRITER_BACK_END, WRITER_SYSTEM, WRITER_LEVEL_MAX };
+
+enum writer_event {
+  WRITER_IDENTIFY,
+  WRITER_PREPARE_BACKUP,
+  WRITER_PREPARE_SNAPSHOT,
+  WRITER_FREEZE,
+  WRITER_THAW,
+  WRITER_POST_SNAPSHOT,
+  WRITER_BACKUP_COMPLETE,
+  WRITER_ABORT,
+  WRITER_SHUTDOWN,
+  WRITER_PRE_RESTORE,
+  WRITER_POST_RESTORE,
+  WRITER_EVENT_MAX,
+};
+
+enum {
+  WRITERS_MAX = 1024,
+  WRITER_NAME_BYTES_MAX = 64,
+  WRITER_OUTPUT_BYTES_MAX = 1024 * 1024, /* of identify and of answers; more is a failure */
+  WRITER_MESSAGE_BYTES_MAX = 512,        /* of standard error that is kept as the failure's message */
+  WRITER_DOCUMENT_DEPTH_MAX = 64,
+};
+
+struct writer {
+  enum writer_kind kind;
+  char *path;                 /* of the executable */
+  char *name, *instance;      /* instance may be NULL */
+  enum writer_level level;
+  json_t *metadata;           /* its metadata document; NULL for hooks */
+  json_t *answers;            /* object: event name → what it printed, where that was a JSON object */
+  int64_t freeze_limit_ms, prepare_limit_ms; /* 0: the coordinator's */
+
+  bool involved;              /* takes part in this set */
+  bool told;                  /* was told something that an abort or a shutdown has to end */
+  bool frozen;                /* freeze was begun and neither thaw nor abort has ended */
+  const char *state;          /* "stable", "waiting-for-thaw", "failed-at-freeze"… static text */
+  enum umbra_reason reason;   /* why it failed; UMBRA_REASON_NONE: it has not */
+  char failure[WRITER_MESSAGE_BYTES_MAX]; /* the same in words */
+
+  /* The processes of past events, kept as zombies until writer_free() so that their group ids stay theirs: what they left
+   * running in their groups is ended then. */
+  struct process past[WRITER_EVENT_MAX * 2];
+  size_t past_count;
+};
+
+const char *writer_event_name(enum writer_event event); /* "prepare-backup" */
+const char *writer_level_name(enum writer_level level); /* "front-end" */
+
+/*
+ * Finds the executables of both kinds. One that is refused (owner, mode) is in the list all the same, as failed. *ret and its
+ * writers are the caller's: writers_free().
+ */
+int writers_find(const char *config_dir, struct writer ***ret, size_t *ret_count, struct umbra_error *err);
+void writers_free(struct writer **writers, size_t count);
+
+/* Takes what identify printed. Wrong or missing: the writer is failed at identify, with the reason in words. */
+void writer_identified(struct writer *w, const char *output, size_t length_bytes);
+
+/* Records a failure: state "failed-at-EVENT", reason, and message (its first line). */
+void writer_fail(struct writer *w, enum writer_event event, enum umbra_reason reason, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static inline bool writer_failed(const struct writer *w) { return w->reason != UMBRA_REASON_NONE; }
+
+/*
+ * Decides whether the writer is involved: one of its components has files on one of the volumes (keys), or, with paths
+ * (scope), at, below or above one of them; writers without components always are.  *ret_missing (may be NULL; borrowed
+ * from the table): a volume it has files on that is not in the set, or NULL.
+ */
+bool writer_concerns(const struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
+                     size_t volume_count, char *const *paths, const struct volume **ret_missing);
+
+/* {"name", "instance", "level", "state", "failure", "reason", "path"}. */
+json_t *writer_describe(const struct writer *w);
+
+#endif
