@@ -58,37 +58,43 @@ static int insert_by_time(json_t *entries, json_t *entry) {
   return json_array_insert_new(entries, at, entry);
 }
 
+/* Takes one file of the catalogue in: into entries, or by name into damaged. */
+static int load_file(int directory_fd, const char *name, json_t *entries, json_t *damaged, struct umbra_error *err) {
+  char id[ID_TEXT_BYTES];
+  if (strlen(name) != ID_TEXT_BYTES - 1 + 5 || strcmp(name + ID_TEXT_BYTES - 1, ".json") != 0)
+    return 0;
+  memcpy(id, name, ID_TEXT_BYTES - 1);
+  id[ID_TEXT_BYTES - 1] = 0;
+  if (json_array_size(entries) >= CATALOG_SETS_MAX)
+    return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d sets in the catalogue", (int)CATALOG_SETS_MAX);
+  json_t *entry = NULL;
+  int r = json_read_file(directory_fd, name, &entry, NULL);
+  if (r == -ENOENT)
+    return 0; /* deleted meanwhile */
+  if (r >= 0 && whole(entry, id))
+    return insert_by_time(entries, entry) < 0 ? error_code(err, -ENOMEM, "reading the catalogue") : 0;
+  json_decref(entry);
+  return json_array_append_new(damaged, json_string(name)) < 0 ? error_code(err, -ENOMEM, "reading the catalogue") : 0;
+}
+
 int catalog_load(const char *state_dir, json_t **ret, json_t **ret_damaged, struct umbra_error *err) {
   CLEANUP_JSON json_t *entries = json_array(), *damaged = json_array();
+  CLEANUP_CLOSEDIR DIR *dir = NULL;
   int fd = -1;
-  int r = open_sets(state_dir, &fd, err);
-  if (r == -ENOENT)
-    goto done;
-  if (r < 0)
-    return r;
-  CLEANUP_CLOSEDIR DIR *dir = fdopendir(fd);
-  if (!dir) {
+  int r = open_sets(state_dir, &fd, NULL);
+  if (r >= 0 && !(dir = fdopendir(fd))) {
     (void)close(fd);
-    return error_code(err, -ENOMEM, "reading the catalogue");
+    r = -ENOMEM;
   }
+  /* No catalogue yet is an empty one. */
+  if (r < 0 && r != -ENOENT)
+    return error_code(err, r, "reading the catalogue in '%s'", state_dir);
   struct dirent *file;
-  while ((file = readdir(dir))) {
-    char id[ID_TEXT_BYTES];
-    if (strlen(file->d_name) != ID_TEXT_BYTES - 1 + 5 || strcmp(file->d_name + ID_TEXT_BYTES - 1, ".json") != 0)
-      continue;
-    memcpy(id, file->d_name, ID_TEXT_BYTES - 1);
-    id[ID_TEXT_BYTES - 1] = 0;
-    json_t *entry = NULL;
-    if (json_array_size(entries) >= CATALOG_SETS_MAX)
-      return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d sets in the catalogue", CATALOG_SETS_MAX);
-    if (json_read_file(dirfd(dir), file->d_name, &entry, NULL) < 0 || !whole(entry, id)) {
-      json_decref(entry);
-      (void)json_array_append_new(damaged, json_string(file->d_name));
-    } else
-      (void)insert_by_time(entries, entry);
+  while (dir && (file = readdir(dir))) {
+    r = load_file(dirfd(dir), file->d_name, entries, damaged, err);
+    if (r < 0)
+      return r;
   }
-done:
-  error_clear(err);
   *ret = take_pointer(entries);
   if (ret_damaged)
     *ret_damaged = take_pointer(damaged);

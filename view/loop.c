@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 /* -EBUSY: somebody was faster, try another number. */
 static int take_device(int number, int image_fd, const struct loop_config *template, int *ret_fd, char **ret_path,
@@ -64,4 +65,28 @@ int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *re
     r = take_device(number, image_fd, &config, ret_fd, ret_path, err);
   }
   return r < 0 ? error_prefix(err, r, "image '%s'", image) : 0;
+}
+
+int loop_keep(int fd, struct umbra_error *err) {
+  struct loop_info64 info;
+  if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+    return error_errno(err, "keeping a loop device");
+  info.lo_flags &= ~(__u32)LO_FLAGS_AUTOCLEAR;
+  return ioctl(fd, LOOP_SET_STATUS64, &info) < 0 ? error_errno(err, "keeping a loop device") : 0;
+}
+
+int loop_drop(const char *path, const char *image, struct umbra_error *err) {
+  CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0)
+    return errno == ENOENT || errno == ENXIO ? 0 : error_errno(err, "opening '%s'", path);
+  struct loop_info64 info;
+  if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+    return errno == ENXIO ? 0 : error_errno(err, "asking what '%s' is", path);
+  /* The number may be somebody else's by now. An image that is gone cannot be compared, but its name can. */
+  struct stat st;
+  bool ours = stat(image, &st) == 0 ? info.lo_inode == st.st_ino && info.lo_device == st.st_dev
+                                    : strncmp((const char *)info.lo_file_name, image, LO_NAME_SIZE - 1) == 0;
+  if (ours && ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
+    return error_errno(err, "detaching '%s'", path);
+  return 0;
 }

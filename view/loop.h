@@ -20,4 +20,13 @@ enum { LOOP_TRIES_MAX = 64, LOOP_SECTOR_BYTES_MIN = 512, LOOP_SECTOR_BYTES_MAX =
 int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *ret_fd, char **ret_path,
               struct umbra_error *err);
 
+/* Makes the device of loop_open() stay when its last user goes. */
+int loop_keep(int fd, struct umbra_error *err);
+
+/*
+ * Detaches a device that was kept, if it (still) lies over image. What is not there counts as done; one in use goes with
+ * its last user.
+ */
+int loop_drop(const char *path, const char *image, struct umbra_error *err);
+
 #endif
