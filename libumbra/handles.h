@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the opaque handles of umbra/umbra.h are made of, for the files of libumbra only. */
+#ifndef LIBUMBRA_HANDLES_H
+#define LIBUMBRA_HANDLES_H
+
+#include "common/error.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/set.h"
+#include "umbra/umbra.h"
+
+#include <jansson.h>
+
+struct umbra_client {
+  struct coordinator *coordinator;
+  struct umbra_error error; /* of the last failure */
+  bool prepared;            /* directories made, earlier crashes cleaned up */
+};
+
+struct umbra_set {
+  struct umbra_client *client;
+  struct set *set;
+};
+
+/* Once per client before anything is made or changed. */
+int client_prepare(struct umbra_client *client);
+
+/* Gives the text of a document away (caller frees) and releases the document. */
+int client_return_json(struct umbra_client *client, json_t *document, char **ret_json);
+
+/* The directory at which a shadow copy of the catalogue is mounted, or NULL (caller frees). */
+char *mount_directory_of(const struct umbra_client *client, const char *shadow_id);
+
+#endif

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What there is: sets, shadow copies, volumes, providers, writers, storage; and what could be done (doctor). */
+#include "libumbra/handles.h"
+
+#include "coordinator/catalog.h"
+#include "coordinator/journal.h"
+#include "coordinator/writer-call.h"
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "common/json.h"
+#include "providers/provider.h"
+#include "track/track.h"
+#include "volume/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* ---- sets and shadow copies: the catalogue, and what belongs to a running program ---- */
+
+/* A device is told only while it still lies over the shadow copy's image. */
+static bool device_is_there(const char *device, const json_t *record) {
+  const char *image = json_get_string_or(json_object_get(record, "view"), "path", "");
+  char path[128];
+  CLEANUP_FREE char *backing = NULL;
+  size_t length = 0;
+  if ((size_t)snprintf(path, sizeof path, "/sys/class/block/%s/loop/backing_file", strrchr(device, '/') + 1) >=
+          sizeof path ||
+      fd_read_file(AT_FDCWD, path, 2 * PATH_MAX, &backing, &length) < 0)
+    return false;
+  while (length > 0 && backing[length - 1] == '\n')
+    backing[--length] = 0;
+  return strcmp(backing, image) == 0;
+}
+
+/* Brings a set of the catalogue up to date: where it is mounted now, whether its devices still are. */
+static json_t *present_set(const struct umbra_client *client, const json_t *entry) {
+  json_t *set = json_deep_copy(json_object_get(entry, "set"));
+  size_t i;
+  json_t *shadow;
+  json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
+    const char *id = json_get_string_or(shadow, "id", "");
+    const char *device = json_get_string_or(shadow, "device", NULL);
+    CLEANUP_FREE char *directory = mount_directory_of(client, id);
+    if (directory)
+      (void)json_object_set_new(shadow, "mount", json_path(directory));
+    if (device && !device_is_there(device, json_object_get(json_object_get(json_object_get(entry, "records"), id),
+                                                           "record")))
+      (void)json_object_set_new(shadow, "device", json_null());
+  }
+  (void)json_object_set_new(set, "state", json_string("ready"));
+  return set;
+}
+
+static int add_owned(void *context, const char *id, const json_t *document, bool alive) {
+  (void)id;
+  json_t *set = json_deep_copy(json_object_get(json_object_get(document, "document"), "set"));
+  if (!alive || !set || !json_get_boolean_or(document, "auto_release", false)) {
+    json_decref(set);
+    return 0;
+  }
+  (void)json_object_set_new(set, "state", json_string("in-use"));
+  (void)json_object_set(set, "owner", json_object_get(document, "owner"));
+  return json_array_append_new(context, set);
+}
+
+static int load_sets(struct umbra_client *client, json_t **ret) {
+  CLEANUP_JSON json_t *entries = NULL, *damaged = NULL, *sets = json_array();
+  int r = catalog_load(client->coordinator->state_dir, &entries, &damaged, &client->error);
+  if (r < 0)
+    return r;
+  size_t i;
+  json_t *entry;
+  json_array_foreach(damaged, i, entry) coordinator_warn(
+      client->coordinator, "catalogue file '%s/sets/%s' is damaged: its set is not listed", client->coordinator->state_dir,
+      json_string_value(entry));
+  json_array_foreach(entries, i, entry) (void)json_array_append_new(sets, present_set(client, entry));
+  r = journal_scan(client->coordinator->runtime_dir, add_owned, sets, &client->error);
+  if (r < 0)
+    return r;
+  *ret = take_pointer(sets);
+  return 0;
+}
+
+static int list_sets(struct umbra_client *client, json_t **ret) { return load_sets(client, ret); }
+
+static int list_shadows(struct umbra_client *client, json_t **ret) {
+  CLEANUP_JSON json_t *sets = NULL;
+  int r = load_sets(client, &sets);
+  if (r < 0)
+    return r;
+  json_t *list = json_array(), *set, *shadow;
+  size_t i, j;
+  json_array_foreach(sets, i, set) {
+    json_array_foreach(json_object_get(set, "shadows"), j, shadow) {
+      json_t *one = json_deep_copy(shadow);
+      (void)json_object_set(one, "set", json_object_get(set, "id"));
+      (void)json_object_set(one, "created", json_object_get(set, "created"));
+      (void)json_object_set(one, "label", json_object_get(set, "label"));
+      (void)json_object_set(one, "consistency", json_object_get(set, "consistency"));
+      (void)json_object_set(one, "state", json_object_get(set, "state"));
+      (void)json_array_append_new(list, one);
+    }
+  }
+  *ret = list;
+  return 0;
+}
+
+/* ---- volumes and providers ---- */
+
+static json_t *provider_verdicts(struct umbra_client *client, const struct volume *v, const char **ret_first) {
+  json_t *list = json_array();
+  const struct provider_needs needs = {0};
+  for (size_t i = 0; i < providers_count; i++) {
+    struct umbra_error why = {0};
+    const struct provider *p = providers[i];
+    bool usable = provider_suits(p, &needs, v, client->coordinator->config_dir, &why) >= 0;
+    if (usable && !*ret_first && !p->only_by_name)
+      *ret_first = p->name;
+    (void)json_array_append_new(list, json_pack("{s:s, s:b, s:s?, s:b}", "name", p->name, "usable", usable, "why",
+                                                usable ? NULL : why.message, "only_by_name", p->only_by_name));
+  }
+  return list;
+}
+
+static json_t *volume_document(struct umbra_client *client, const struct volume *v, bool verdicts) {
+  json_t *document = json_pack(
+      "{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?}", "volume", json_path(v->mount_point), "key", v->key,
+      "filesystem", v->fs_type, "source", v->source, "root", json_path(v->fs_root), "read_only", v->read_only, "device",
+      v->block_path, "device_bytes", (json_int_t)v->block_bytes, "sector_bytes", (int)v->sector_bytes, "can_freeze",
+      v->can_freeze, "freeze_why", v->can_freeze ? NULL : v->freeze_why);
+  if (!verdicts || !document)
+    return document;
+  const char *first = NULL;
+  (void)json_object_set_new(document, "providers", provider_verdicts(client, v, &first));
+  (void)json_object_set_new(document, "provider", first ? json_string(first) : json_null());
+  struct umbra_error why = {0};
+  bool tracked = v->block_device != 0 && track_possible(v->block_device, &why) >= 0;
+  (void)json_object_set_new(document, "tracking", json_boolean(tracked));
+  if (!tracked)
+    (void)json_object_set_new(document, "tracking_why",
+                              json_string(v->block_device ? why.message : "it lies on no block device"));
+  return document;
+}
+
+static int list_volumes(struct umbra_client *client, json_t **ret) {
+  struct volume_table *table = NULL;
+  int r = volume_table_load(&table, &client->error);
+  if (r < 0)
+    return r;
+  json_t *list = json_array();
+  for (size_t i = 0; i < volume_table_count(table); i++) {
+    const struct volume *v = volume_table_get(table, i);
+    /* Kernel filesystems (proc, sysfs…) hold nothing of anybody's. */
+    if (v->block_device != 0 || v->can_freeze)
+      (void)json_array_append_new(list, volume_document(client, v, false));
+  }
+  volume_table_free(table);
+  *ret = list;
+  return 0;
+}
+
+static int list_providers(struct umbra_client *client, json_t **ret) {
+  (void)client;
+  static const char *const holds[] = {
+      [PROVIDER_HOLD_NEEDED] = "frozen",
+      [PROVIDER_HOLD_SELF] = "by-itself",
+      [PROVIDER_HOLD_NONE] = "none",
+  };
+  json_t *list = json_array();
+  for (size_t i = 0; i < providers_count; i++) {
+    const struct provider *p = providers[i];
+    (void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b}", "name", p->name, "summary",
+                                                p->summary, "hold", holds[p->hold], "instant", p->instant, "persistent",
+                                                p->can_persist, "read_write", p->can_read_write, "only_by_name",
+                                                p->only_by_name));
+  }
+  *ret = list;
+  return 0;
+}
+
+int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t count, char **ret_json) {
+  struct volume_table *table = NULL;
+  error_clear(&client->error);
+  int r = volume_table_load(&table, &client->error);
+  CLEANUP_JSON json_t *list = json_array();
+  for (size_t i = 0; i < count && r >= 0; i++) {
+    const struct volume *v = NULL;
+    r = volume_table_lookup(table, paths[i], &v, NULL, &client->error);
+    if (r >= 0)
+      (void)json_array_append_new(list, volume_document(client, v, true));
+  }
+  for (size_t i = 0; count == 0 && r >= 0 && i < volume_table_count(table); i++) {
+    const struct volume *v = volume_table_get(table, i);
+    if (v->block_device != 0)
+      (void)json_array_append_new(list, volume_document(client, v, true));
+  }
+  volume_table_free(table);
+  return r < 0 ? r : client_return_json(client, json_pack("{s:O}", "volumes", list), ret_json);
+}
+
+/* ---- writers ---- */
+
+static void on_identified(struct writer *w, enum writer_event event, void *context) {
+  (void)w;
+  (void)event;
+  (*(size_t *)context)--;
+}
+
+static int list_writers(struct umbra_client *client, json_t **ret) {
+  struct coordinator *c = client->coordinator;
+  struct writer **writers = NULL;
+  size_t count = 0, pending = 0;
+  int r = limits_load(c->config_dir, &c->limits, &client->error);
+  if (r >= 0)
+    r = writers_find(c->config_dir, &writers, &count, &client->error);
+  for (size_t i = 0; i < count && r >= 0; i++)
+    if (writers[i]->kind == WRITER_EXEC && !writer_failed(writers[i])) {
+      r = writer_call(writers[i], WRITER_IDENTIFY, c->loop, "", -1, c->limits.prepare_ms, on_identified, &pending, NULL,
+                      &client->error);
+      pending += r >= 0;
+    }
+  while (pending > 0 && sd_event_run(c->loop, UINT64_MAX) >= 0)
+    ;
+  json_t *list = json_array();
+  for (size_t i = 0; i < count && r >= 0; i++) {
+    json_t *one = writer_describe(writers[i]);
+    (void)json_object_set_new(one, "kind", json_string(writers[i]->kind == WRITER_HOOK ? "hook" : "exec"));
+    if (writers[i]->metadata)
+      (void)json_object_set(one, "metadata", writers[i]->metadata);
+    (void)json_array_append_new(list, one);
+  }
+  writers_free(writers, count);
+  *ret = list;
+  return r;
+}
+
+/* ---- storage ---- */
+
+static json_t *storage_line(json_t *list, const char *directory) {
+  size_t i;
+  json_t *line;
+  json_array_foreach(list, i, line) if (strcmp(json_get_string_or(line, "directory", ""), directory) == 0) return line;
+  struct statvfs fs;
+  bool known = statvfs(directory, &fs) == 0;
+  line = json_pack("{s:s, s:i, s:i, s:I, s:I}", "directory", directory, "shadows", 0, "used_bytes", 0, "free_bytes",
+                   known ? (json_int_t)(fs.f_bavail * fs.f_frsize) : 0, "size_bytes",
+                   known ? (json_int_t)(fs.f_blocks * fs.f_frsize) : 0);
+  (void)json_array_append_new(list, line);
+  return line;
+}
+
+static int list_storage(struct umbra_client *client, json_t **ret) {
+  CLEANUP_JSON json_t *entries = NULL;
+  int r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
+  if (r < 0)
+    return r;
+  json_t *list = json_array(), *entry, *shadow;
+  CLEANUP_FREE char *usual = NULL;
+  if (asprintf(&usual, "%s/storage", client->coordinator->state_dir) >= 0)
+    (void)storage_line(list, usual);
+  size_t i, j;
+  json_array_foreach(entries, i, entry) {
+    json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), j, shadow) {
+      const json_t *made =
+          json_object_get(json_object_get(entry, "records"), json_get_string_or(shadow, "id", ""));
+      json_t *line = storage_line(list, json_get_string_or(made, "storage", usual ? usual : ""));
+      (void)json_object_set_new(line, "shadows", json_integer(json_get_integer_or(line, "shadows", 0) + 1));
+      (void)json_object_set_new(line, "used_bytes",
+                                json_integer(json_get_integer_or(line, "used_bytes", 0) +
+                                             json_get_integer_or(shadow, "storage_bytes", 0)));
+    }
+  }
+  *ret = list;
+  return 0;
+}
+
+/* ---- the calls ---- */
+
+static const struct {
+  const char *what;
+  int (*list)(struct umbra_client *client, json_t **ret);
+} lists[] = {
+    {"sets", list_sets},           {"shadows", list_shadows}, {"volumes", list_volumes},
+    {"providers", list_providers}, {"writers", list_writers}, {"storage", list_storage},
+};
+
+int umbra_list(struct umbra_client *client, const char *what, char **ret_json) {
+  error_clear(&client->error);
+  for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+    if (strcmp(lists[i].what, what) != 0)
+      continue;
+    json_t *list = NULL;
+    int r = lists[i].list(client, &list);
+    return r < 0 ? r : client_return_json(client, json_pack("{s:o}", what, list), ret_json);
+  }
+  return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
+                   "'%s' is no list: sets, shadows, volumes, providers, writers, storage", what);
+}
+
+int umbra_show(struct umbra_client *client, const char *id, char **ret_json) {
+  CLEANUP_JSON json_t *entries = NULL;
+  json_t *entry = NULL;
+  const char *shadow_id = NULL;
+  error_clear(&client->error);
+  int r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
+  if (r >= 0)
+    r = catalog_find(entries, id, &entry, &shadow_id, &client->error);
+  if (r < 0)
+    return r;
+  json_t *set = present_set(client, entry);
+  if (!shadow_id)
+    return client_return_json(client, json_pack("{s:o}", "set", set), ret_json);
+  size_t i;
+  json_t *shadow, *found = NULL;
+  json_array_foreach(json_object_get(set, "shadows"), i, shadow) if (strcmp(json_get_string_or(shadow, "id", ""),
+                                                                            shadow_id) == 0)
+      found = json_incref(shadow);
+  (void)json_object_set(found, "set", json_object_get(set, "id"));
+  (void)json_object_set(found, "created", json_object_get(set, "created"));
+  json_decref(set);
+  return client_return_json(client, json_pack("{s:o}", "shadow", found), ret_json);
+}

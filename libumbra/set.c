@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Making sets: options in, shadow copies out. */
+#include "libumbra/handles.h"
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "common/json.h"
+#include "common/strv.h"
+#include "view/run.h"
+#include "view/view.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int umbra_set_new(struct umbra_client *client, struct umbra_set **ret) {
+  int r = client_prepare(client);
+  if (r < 0)
+    return r;
+  struct umbra_set *s = calloc(1, sizeof *s);
+  if (!s)
+    return error_code(&client->error, -ENOMEM, "making a set");
+  s->client = client;
+  r = set_new(client->coordinator, &s->set, &client->error);
+  if (r < 0) {
+    free(s);
+    return r;
+  }
+  *ret = s;
+  return 0;
+}
+
+void umbra_set_free(struct umbra_set *set) {
+  if (!set)
+    return;
+  set_free(set->set);
+  free(set);
+}
+
+static int changeable(struct umbra_set *set) {
+  error_clear(&set->client->error);
+  if (set->set->state != SET_NEW)
+    return error_set(&set->client->error, -EBUSY, UMBRA_REASON_BAD_STATE, "changing a set that is made already");
+  return 0;
+}
+
+int umbra_set_add_path(struct umbra_set *set, const char *path) {
+  int r = changeable(set);
+  if (r < 0)
+    return r;
+  struct umbra_error *err = &set->client->error;
+  if (strv_count(set->set->request.paths) >= SET_PATHS_MAX)
+    return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "a set can have at most %d paths", (int)SET_PATHS_MAX);
+  /* Absolute: the view may change the working directory's meaning. The last component may be a symlink that is meant. */
+  CLEANUP_FREE char *absolute = realpath(path, NULL);
+  if (!absolute)
+    return error_errno(err, "path '%s'", path);
+  return strv_append_take(&set->set->request.paths, take_pointer(absolute)) < 0 ? error_code(err, -ENOMEM, "path") : 0;
+}
+
+/* ---- options: one function a kind of value, one table ---- */
+
+typedef int (*take_option)(struct set_request *q, const char *value);
+
+static int take_text(char **field, const char *value) {
+  char *copy = strdup(value);
+  if (!copy)
+    return -ENOMEM;
+  free(*field);
+  *field = copy;
+  return 0;
+}
+
+static int take_flag(bool *field, const char *value) {
+  if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+    return -EINVAL;
+  *field = strcmp(value, "yes") == 0;
+  return 0;
+}
+
+static int take_provider(struct set_request *q, const char *value) { return take_text(&q->provider, value); }
+static int take_storage(struct set_request *q, const char *value) { return take_text(&q->storage, value); }
+static int take_label(struct set_request *q, const char *value) {
+  size_t length = strlen(value);
+  return length == 0 || length > SET_LABEL_BYTES_MAX ? -EINVAL : take_text(&q->label, value);
+}
+static int take_writer(struct set_request *q, const char *value) { return strv_append(&q->writers, value); }
+static int take_auto_release(struct set_request *q, const char *value) { return take_flag(&q->auto_release, value); }
+static int take_persistent(struct set_request *q, const char *value) { return take_flag(&q->persistent, value); }
+static int take_read_write(struct set_request *q, const char *value) { return take_flag(&q->read_write, value); }
+
+static int take_writers(struct set_request *q, const char *value) {
+  bool told = true;
+  int r = take_flag(&told, value);
+  q->no_writers = !told;
+  return r;
+}
+
+static int take_require(struct set_request *q, const char *value) {
+  if (strcmp(value, "instant") == 0) {
+    q->require_instant = true;
+    return 0;
+  }
+  for (int level = CONSISTENCY_CRASH; level <= CONSISTENCY_APPLICATION; level++)
+    if (strcmp(value, set_consistency_name((enum set_consistency)level)) == 0) {
+      q->require = (enum set_consistency)level;
+      return 0;
+    }
+  return -EINVAL;
+}
+
+static int take_scope(struct set_request *q, const char *value) {
+  if (strcmp(value, "paths") != 0 && strcmp(value, "volume") != 0)
+    return -EINVAL;
+  q->scope_paths = strcmp(value, "paths") == 0;
+  return 0;
+}
+
+static int take_backup_type(struct set_request *q, const char *value) {
+  static const char *const types[] = {"full", "incremental", "differential", "copy"};
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+    if (strcmp(types[i], value) == 0)
+      return take_text(&q->backup_type, value);
+  return -EINVAL;
+}
+
+static int take_components(struct set_request *q, const char *value) {
+  json_t *components = NULL;
+  int r = json_parse(value, strlen(value), "components", &components, NULL);
+  if (r < 0)
+    return -EINVAL;
+  json_decref(q->components);
+  q->components = components;
+  return 0;
+}
+
+/* "4G", "512M", "10%". */
+static int take_storage_max(struct set_request *q, const char *value) {
+  char *end;
+  errno = 0;
+  unsigned long long n = strtoull(value, &end, 10);
+  if (errno || end == value || value[0] == '-' || n == 0)
+    return -EINVAL;
+  if (strcmp(end, "%") == 0) {
+    q->storage_percent_max = (unsigned)n;
+    return n > 100 ? -EINVAL : 0;
+  }
+  static const char units[] = "KMGT";
+  const char *unit = *end ? strchr(units, *end) : NULL;
+  if (*end && (!unit || end[1]))
+    return -EINVAL;
+  unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+  if (n > UINT64_MAX >> shift)
+    return -ERANGE;
+  q->storage_bytes_max = (uint64_t)n << shift;
+  return 0;
+}
+
+static const struct {
+  const char *name;
+  take_option take;
+} options[] = {
+    {"provider", take_provider},       {"storage", take_storage},       {"storage-max", take_storage_max},
+    {"label", take_label},             {"require", take_require},       {"writers", take_writers},
+    {"writer", take_writer},           {"auto-release", take_auto_release}, {"persistent", take_persistent},
+    {"read-write", take_read_write},   {"scope", take_scope},           {"backup-type", take_backup_type},
+    {"components", take_components},
+};
+
+int umbra_set_option(struct umbra_set *set, const char *name, const char *value) {
+  int r = changeable(set);
+  struct umbra_error *err = &set->client->error;
+  for (size_t i = 0; r >= 0 && i < sizeof options / sizeof options[0]; i++) {
+    if (strcmp(options[i].name, name) != 0)
+      continue;
+    r = options[i].take(&set->set->request, value);
+    if (r == -EINVAL || r == -ERANGE)
+      return error_set(err, r, UMBRA_REASON_INVALID, "'%s' is no value for option %s", value, name);
+    return r < 0 ? error_code(err, r, "option %s", name) : 0;
+  }
+  return r < 0 ? r : error_set(err, -EINVAL, UMBRA_REASON_INVALID, "there is no option '%s'", name);
+}
+
+int umbra_set_create(struct umbra_set *set) {
+  error_clear(&set->client->error);
+  struct set *s = set->set;
+  int r = set_create(s, &set->client->error);
+  /* What stays until it is deleted has no owner: its making ends here. */
+  if (r >= 0 && !s->request.auto_release)
+    r = set_release(s, &set->client->error);
+  return r;
+}
+
+const char *umbra_set_document(const struct umbra_set *set) { return set->set->document_text; }
+int umbra_set_degraded(const struct umbra_set *set) { return set->set->degraded; }
+size_t umbra_set_shadow_count(const struct umbra_set *set) { return set->set->member_count; }
+
+static bool has_shadows(struct umbra_set *set) {
+  return set->set->state == SET_READY || set->set->state == SET_ENDED;
+}
+
+/* An image shows the filesystem from its root; the caller wants what the mount point showed. */
+static int open_mount_root(int view_fd, const struct set_member *m, struct umbra_error *err) {
+  const char *root = m->shadow.volume->fs_root;
+  bool image = strcmp(json_get_string_or(json_object_get(m->shadow.record, "view"), "kind", ""), "image") == 0;
+  if (!image || strcmp(root, "/") == 0)
+    return view_fd;
+  int fd = openat(view_fd, root + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  int r = fd < 0 ? error_errno(err, "opening '%s' in the shadow copy of '%s'", root, m->shadow.volume->mount_point) : fd;
+  (void)close(view_fd);
+  return r;
+}
+
+int umbra_set_open_shadow(struct umbra_set *set, size_t index) {
+  struct umbra_error *err = &set->client->error;
+  error_clear(err);
+  if (!has_shadows(set) || index >= set->set->member_count)
+    return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "opening a shadow copy that is not there");
+  const struct set_member *m = &set->set->members[index];
+  struct view_options view = {0};
+  int fd = view_open(m->shadow.record, &view, NULL, err);
+  if (fd < 0)
+    return error_prefix(err, fd, "showing the shadow copy of '%s'", m->shadow.volume->mount_point);
+  return open_mount_root(fd, m, err);
+}
+
+int umbra_set_complete(struct umbra_set *set, int succeeded) {
+  error_clear(&set->client->error);
+  return set_complete(set->set, succeeded, &set->client->error);
+}
+
+int umbra_set_run(struct umbra_set *set, char *const *arguments, const char *const *keep) {
+  struct umbra_error *err = &set->client->error;
+  struct view_shadow shadows[SET_VOLUMES_MAX];
+  error_clear(err);
+  if (!has_shadows(set))
+    return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "running a program over a set that is not made");
+  for (size_t i = 0; i < set->set->member_count; i++) {
+    const struct set_member *m = &set->set->members[i];
+    shadows[i] = (struct view_shadow){
+        .record = m->shadow.record,
+        .mount_point = m->shadow.volume->mount_point,
+        .fs_root = m->shadow.volume->fs_root,
+        .device = m->shadow.volume->device,
+        .paths = m->shadow.paths,
+    };
+  }
+  struct view_run run = {
+      .shadows = shadows,
+      .shadow_count = set->set->member_count,
+      .arguments = arguments,
+      .keep = keep,
+      .warning = set->client->coordinator->warning,
+      .userdata = set->client->coordinator->warning_userdata,
+  };
+  return view_run(&run, err);
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Showing shadow copies of the catalogue in this mount namespace, and removing them.  RUNTIME/mounts/SHADOW-ID holds the
+ * directory at which one is mounted; whether it still is, the kernel knows.
+ */
+#include "libumbra/handles.h"
+
+#include "coordinator/catalog.h"
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "common/id.h"
+#include "common/json.h"
+#include "providers/provider.h"
+#include "view/loop.h"
+#include "view/view.h"
+#include "volume/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int open_mounts(const struct umbra_client *client) {
+  CLEANUP_FREE char *path = NULL;
+  if (asprintf(&path, "%s/mounts", client->coordinator->runtime_dir) < 0)
+    return -ENOMEM;
+  return fd_open_directory(path);
+}
+
+/* The id of the mount that directory is the root of, 0 if it is no mount's root. */
+static uint64_t mount_root_id(const char *directory) {
+  struct statx here;
+  if (statx(AT_FDCWD, directory, AT_SYMLINK_NOFOLLOW, STATX_MNT_ID | STATX_TYPE, &here) < 0 ||
+      !(here.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+    return 0;
+  return here.stx_mnt_id;
+}
+
+static int read_mount(int mounts_fd, const char *shadow_id, char **ret_directory) {
+  CLEANUP_JSON json_t *record = NULL;
+  CLEANUP_FREE char *directory = NULL;
+  int r = json_read_file(mounts_fd, shadow_id, &record, NULL);
+  if (r >= 0)
+    r = json_path_value(json_object_get(record, "directory"), &directory);
+  if (r < 0)
+    return r;
+  uint64_t id = mount_root_id(directory);
+  if (id == 0 || id != (uint64_t)json_get_integer_or(record, "mount_id", 0)) {
+    /* Unmounted by other means, or of an earlier boot. */
+    (void)unlinkat(mounts_fd, shadow_id, 0);
+    return -ENOENT;
+  }
+  *ret_directory = take_pointer(directory);
+  return 0;
+}
+
+char *mount_directory_of(const struct umbra_client *client, const char *shadow_id) {
+  CLEANUP_CLOSE int fd = open_mounts(client);
+  char *directory = NULL;
+  return fd >= 0 && read_mount(fd, shadow_id, &directory) >= 0 ? directory : NULL;
+}
+
+static int find(struct umbra_client *client, const char *text, json_t **ret_entries, json_t **ret_borrowed,
+                const char **ret_shadow) {
+  int r = catalog_load(client->coordinator->state_dir, ret_entries, NULL, &client->error);
+  return r < 0 ? r : catalog_find(*ret_entries, text, ret_borrowed, ret_shadow, &client->error);
+}
+
+/* The one shadow copy that is meant: named, or the only one of its set. */
+static int pick_shadow(struct umbra_client *client, const json_t *entry, const char *text, const char **shadow_id) {
+  const json_t *shadows = json_object_get(json_object_get(entry, "set"), "shadows");
+  if (!*shadow_id && json_array_size(shadows) == 1)
+    *shadow_id = json_get_string_or(json_array_get(shadows, 0), "id", NULL);
+  if (!*shadow_id)
+    return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
+                     "set '%s' has %zu shadow copies: name one of them (see: umbra show %s)", text,
+                     json_array_size(shadows), text);
+  return 0;
+}
+
+static int default_directory(struct umbra_client *client, const char *shadow_id, char **ret) {
+  if (asprintf(ret, "%s/mnt/%s", client->coordinator->runtime_dir, shadow_id) < 0) {
+    *ret = NULL;
+    return error_code(&client->error, -ENOMEM, "mounting");
+  }
+  if (mkdir(*ret, 0700) < 0 && errno != EEXIST)
+    return error_errno(&client->error, "making '%s'", *ret);
+  return 0;
+}
+
+static bool wants_read_write(const json_t *record) {
+  return json_get_boolean_or(json_object_get(record, "view"), "read_write", false);
+}
+
+static int mount_at(struct umbra_client *client, const json_t *made, const char *shadow_id, const char *directory,
+                    unsigned flags) {
+  const json_t *record = json_object_get(made, "record");
+  struct view_options options = {.suid = flags & UMBRA_MOUNT_SUID, .dev = flags & UMBRA_MOUNT_DEV,
+                                 .read_write = wants_read_write(record)};
+  CLEANUP_CLOSE int view_fd = view_open(record, &options, NULL, &client->error);
+  int r = view_fd < 0 ? view_fd : view_attach(view_fd, directory, &client->error);
+  if (r < 0)
+    return error_prefix(&client->error, r, "mounting shadow copy %s", shadow_id);
+  CLEANUP_CLOSE int mounts_fd = open_mounts(client);
+  CLEANUP_JSON json_t *note = json_pack("{s:o, s:I}", "directory", json_path(directory), "mount_id",
+                                        (json_int_t)mount_root_id(directory));
+  r = json_write_file(mounts_fd, shadow_id, note, 0600, false, &client->error);
+  if (r < 0)
+    (void)view_detach(directory, NULL);
+  return r;
+}
+
+int umbra_mount(struct umbra_client *client, const char *id, const char *directory, unsigned flags,
+                char **ret_directory) {
+  CLEANUP_JSON json_t *entries = NULL;
+  json_t *entry = NULL;
+  const char *shadow_id = NULL;
+  CLEANUP_FREE char *where = NULL;
+  int r = client_prepare(client);
+  if (r >= 0)
+    r = find(client, id, &entries, &entry, &shadow_id);
+  if (r >= 0)
+    r = pick_shadow(client, entry, id, &shadow_id);
+  if (r < 0)
+    return r;
+  CLEANUP_FREE char *already = mount_directory_of(client, shadow_id);
+  if (already)
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is mounted at '%s' already", shadow_id,
+                     already);
+  if (directory) {
+    where = realpath(directory, NULL);
+    r = where ? 0 : error_errno(&client->error, "mounting at '%s'", directory);
+  } else
+    r = default_directory(client, shadow_id, &where);
+  if (r >= 0)
+    r = mount_at(client, json_object_get(json_object_get(entry, "records"), shadow_id), shadow_id, where, flags);
+  if (r < 0) {
+    if (!directory && where)
+      (void)rmdir(where);
+    return r;
+  }
+  *ret_directory = take_pointer(where);
+  return 0;
+}
+
+static int unmount_shadow(struct umbra_client *client, int mounts_fd, const char *shadow_id) {
+  CLEANUP_FREE char *directory = NULL, *ours = NULL;
+  int r = read_mount(mounts_fd, shadow_id, &directory);
+  if (r < 0)
+    return r;
+  r = view_detach(directory, &client->error);
+  if (r < 0)
+    return error_prefix(&client->error, r, "unmounting shadow copy %s", shadow_id);
+  (void)unlinkat(mounts_fd, shadow_id, 0);
+  if (asprintf(&ours, "%s/mnt/%s", client->coordinator->runtime_dir, shadow_id) < 0)
+    ours = NULL;
+  if (ours && strcmp(ours, directory) == 0)
+    (void)rmdir(directory);
+  return 0;
+}
+
+/* The shadow copy that is mounted at directory; a new string, NULL if none. */
+static char *shadow_at(int mounts_fd, const char *directory) {
+  CLEANUP_FREE char *wanted = realpath(directory, NULL);
+  int copy = openat(mounts_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  CLEANUP_CLOSEDIR DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+  struct dirent *file;
+  while (wanted && dir && (file = readdir(dir))) {
+    CLEANUP_FREE char *there = NULL;
+    if (id_valid(file->d_name) && read_mount(mounts_fd, file->d_name, &there) >= 0 && strcmp(there, wanted) == 0)
+      return strdup(file->d_name);
+  }
+  return NULL;
+}
+
+int umbra_unmount(struct umbra_client *client, const char *id_or_directory) {
+  int r = client_prepare(client);
+  if (r < 0)
+    return r;
+  CLEANUP_CLOSE int mounts_fd = open_mounts(client);
+  if (mounts_fd < 0)
+    return error_code(&client->error, mounts_fd, "unmounting '%s'", id_or_directory);
+  CLEANUP_FREE char *by_directory = strchr(id_or_directory, '/') ? shadow_at(mounts_fd, id_or_directory) : NULL;
+  if (by_directory)
+    return unmount_shadow(client, mounts_fd, by_directory);
+  CLEANUP_JSON json_t *entries = NULL;
+  json_t *entry = NULL;
+  const char *shadow_id = NULL;
+  r = find(client, id_or_directory, &entries, &entry, &shadow_id);
+  if (r >= 0)
+    r = pick_shadow(client, entry, id_or_directory, &shadow_id);
+  if (r < 0)
+    return r;
+  r = unmount_shadow(client, mounts_fd, shadow_id);
+  if (r == -ENOENT)
+    return error_set(&client->error, r, UMBRA_REASON_NOT_FOUND, "shadow copy %s is not mounted", shadow_id);
+  return r;
+}
+
+/* ---- deleting ---- */
+
+static int drop_device(const json_t *shadow, const json_t *record, struct umbra_error *err) {
+  const char *device = json_get_string_or(shadow, "device", NULL);
+  const char *image = json_get_string_or(json_object_get(record, "view"), "path", NULL);
+  return device && image ? loop_drop(device, image, err) : 0;
+}
+
+static int delete_entry(struct umbra_client *client, const json_t *entry) {
+  const json_t *set = json_object_get(entry, "set");
+  CLEANUP_CLOSE int mounts_fd = open_mounts(client);
+  size_t i;
+  json_t *shadow;
+  json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
+    const char *shadow_id = json_get_string_or(shadow, "id", "");
+    const json_t *made = json_object_get(json_object_get(entry, "records"), shadow_id);
+    const char *name = json_get_string_or(made, "provider", "");
+    const struct provider *p = provider_find(name);
+    if (!p)
+      return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND,
+                       "shadow copy %s: its provider '%s' is not there", shadow_id, name);
+    const json_t *record = json_object_get(made, "record");
+    int r = mounts_fd < 0 ? 0 : unmount_shadow(client, mounts_fd, shadow_id);
+    if (r >= 0 || r == -ENOENT)
+      r = drop_device(shadow, record, &client->error);
+    if (r >= 0)
+      r = p->remove(record, &client->error);
+    if (r < 0)
+      return error_prefix(&client->error, r, "deleting shadow copy %s", shadow_id);
+  }
+  return catalog_remove(client->coordinator->state_dir, json_get_string_or(set, "id", ""), &client->error);
+}
+
+int umbra_delete(struct umbra_client *client, const char *id) {
+  CLEANUP_JSON json_t *entries = NULL;
+  json_t *entry = NULL;
+  int r = client_prepare(client);
+  if (r >= 0)
+    r = find(client, id, &entries, &entry, NULL);
+  return r < 0 ? r : delete_entry(client, entry);
+}
+
+int umbra_delete_all(struct umbra_client *client, size_t *ret_count) {
+  CLEANUP_JSON json_t *entries = NULL;
+  int r = client_prepare(client);
+  if (r >= 0)
+    r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
+  size_t i;
+  json_t *entry;
+  if (ret_count)
+    *ret_count = 0;
+  json_array_foreach(entries, i, entry) {
+    int one = delete_entry(client, entry);
+    if (one < 0)
+      r = one;
+    else if (ret_count)
+      (*ret_count)++;
+  }
+  return r;
+}
+
+int umbra_delete_oldest(struct umbra_client *client, const char *path, char **ret_id) {
+  CLEANUP_JSON json_t *entries = NULL;
+  struct volume_table *table = NULL;
+  const struct volume *volume = NULL;
+  int r = client_prepare(client);
+  if (r >= 0)
+    r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
+  if (r >= 0)
+    r = volume_table_load(&table, &client->error);
+  if (r >= 0)
+    r = volume_table_lookup(table, path, &volume, NULL, &client->error);
+  if (r < 0) {
+    volume_table_free(table);
+    return r;
+  }
+  r = -ENOENT;
+  size_t i;
+  json_t *entry;
+  json_array_foreach(entries, i, entry) {
+    const char *shadow_id;
+    json_t *made;
+    json_object_foreach(json_object_get(entry, "records"), shadow_id, made) {
+      if (r == -ENOENT && strcmp(json_get_string_or(made, "key", ""), volume->key) == 0) {
+        char *id = strdup(json_get_string_or(json_object_get(entry, "set"), "id", ""));
+        r = delete_entry(client, entry);
+        if (r >= 0)
+          *ret_id = take_pointer(id);
+        free(id);
+      }
+    }
+  }
+  if (r == -ENOENT)
+    (void)error_set(&client->error, r, UMBRA_REASON_NOT_FOUND, "no shadow copy of volume '%s'", volume->mount_point);
+  volume_table_free(table);
+  return r;
+}
