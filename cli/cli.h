@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What all verbs share: the client, how results are printed, exit statuses. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "umbra/umbra.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+enum exit_status {
+  STATUS_DONE = 0,
+  STATUS_FAILED = 1,
+  STATUS_USAGE = 2,
+  STATUS_DEGRADED = 3, /* done, but with less consistency than a writer promised */
+  STATUS_RUN_FAILED = 125,
+};
+
+struct cli {
+  struct umbra_client *client;
+  bool json, quiet;
+  struct progress *progress; /* progress.h */
+};
+
+struct verb {
+  const char *name;
+  const char *usage;   /* "[OPTION…] PATH…" */
+  const char *summary; /* one line */
+  const char *help;    /* the options, a line each; ends in a newline. May be NULL */
+  int (*run)(struct cli *cli, int argc, char **argv); /* argv[0] is the verb; returns an exit status */
+};
+
+extern const struct verb verb_backup, verb_create, verb_delete, verb_doctor, verb_list, verb_ls, verb_mount,
+    verb_recover, verb_restore, verb_run, verb_show, verb_unmount, verb_verify;
+
+/* "umbra: WHAT: WHY" from the client's last error; returns STATUS_FAILED. */
+int cli_failed(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Says what is wrong with the command line and where the help is; returns STATUS_USAGE. */
+int cli_usage(const struct verb *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_help(const struct verb *verb); /* prints the help; returns STATUS_DONE */
+
+/* Prints a JSON document on standard output. */
+void cli_print_json(const json_t *document);
+
+/* Parses a document that libumbra gave and frees the text. Never NULL for what libumbra makes. */
+json_t *cli_parse(char *text);
+
+/* "1.5 GiB"; the buffer is the caller's. */
+enum { CLI_SIZE_TEXT_BYTES = 32 };
+const char *cli_size(json_int_t bytes, char buffer[CLI_SIZE_TEXT_BYTES]);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* umbra delete, umbra recover: sets go; what dead processes left goes. */
+#include "cli/cli.h"
+
+#include "common/cleanup.h"
+#include "common/json.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+enum { OPTION_ALL = 1, OPTION_OLDEST };
+
+static const struct option options[] = {
+    {"all", no_argument, NULL, OPTION_ALL},
+    {"oldest", required_argument, NULL, OPTION_OLDEST},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+static const struct option no_options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+
+static int delete_all(struct cli *cli) {
+  size_t count = 0;
+  int r = umbra_delete_all(cli->client, &count);
+  if (cli->json) {
+    CLEANUP_JSON json_t *document = json_pack("{s:I}", "deleted", (json_int_t)count);
+    cli_print_json(document);
+  } else if (!cli->quiet)
+    printf("deleted %zu sets\n", count);
+  return r < 0 ? cli_failed(cli, "deleting all sets") : STATUS_DONE;
+}
+
+static int delete_oldest(struct cli *cli, const char *path) {
+  CLEANUP_FREE char *id = NULL;
+  if (umbra_delete_oldest(cli->client, path, &id) < 0)
+    return cli_failed(cli, "deleting the oldest set of '%s'", path);
+  if (cli->json) {
+    CLEANUP_JSON json_t *document = json_pack("{s:s}", "deleted", id);
+    cli_print_json(document);
+  } else if (!cli->quiet)
+    printf("deleted %s\n", id);
+  return STATUS_DONE;
+}
+
+static int run_delete(struct cli *cli, int argc, char **argv) {
+  bool all = false;
+  const char *oldest = NULL;
+  int option;
+  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+    switch (option) {
+    case OPTION_ALL:
+      all = true;
+      break;
+    case OPTION_OLDEST:
+      oldest = optarg;
+      break;
+    case 'h':
+      return cli_help(&verb_delete);
+    default:
+      return STATUS_USAGE;
+    }
+  if ((all != 0) + (oldest != NULL) + (optind < argc) != 1)
+    return cli_usage(&verb_delete, "either ids, or --all, or --oldest PATH");
+  if (all)
+    return delete_all(cli);
+  if (oldest)
+    return delete_oldest(cli, oldest);
+  int status = STATUS_DONE;
+  for (int i = optind; i < argc; i++)
+    if (umbra_delete(cli->client, argv[i]) < 0)
+      status = cli_failed(cli, "deleting '%s'", argv[i]);
+  return status;
+}
+
+static int run_recover(struct cli *cli, int argc, char **argv) {
+  int option;
+  while ((option = getopt_long(argc, argv, "h", no_options, NULL)) != -1)
+    return option == 'h' ? cli_help(&verb_recover) : STATUS_USAGE;
+  if (optind < argc)
+    return cli_usage(&verb_recover, "takes no arguments");
+  size_t count = 0;
+  if (umbra_recover(cli->client, &count) < 0)
+    return cli_failed(cli, "cleaning up");
+  if (cli->json) {
+    CLEANUP_JSON json_t *document = json_pack("{s:I}", "recovered", (json_int_t)count);
+    cli_print_json(document);
+  } else if (!cli->quiet)
+    printf("cleaned up after %zu sets\n", count);
+  return STATUS_DONE;
+}
+
+const struct verb verb_delete = {
+    .name = "delete",
+    .usage = "ID… | --all | --oldest PATH",
+    .summary = "remove sets and their shadow copies",
+    .help = "  --all             all sets\n"
+            "  --oldest PATH     the oldest set with the volume that holds PATH\n",
+    .run = run_delete,
+};
+
+const struct verb verb_recover = {
+    .name = "recover",
+    .usage = "",
+    .summary = "thaw and clean up what processes that died have left (other commands do so, too)",
+    .run = run_recover,
+};

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* umbra list, umbra show: what there is. */
+#include "cli/cli.h"
+#include "cli/table.h"
+
+#include "common/cleanup.h"
+#include "common/json.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { COLUMNS_MAX = 9 };
+
+static const struct {
+  const char *what;
+  struct table_column columns[COLUMNS_MAX]; /* ends where key is NULL */
+} lists[] = {
+    {"shadows",
+     {{"id", "SHADOW", false}, {"set", "SET", false}, {"created", "CREATED", false}, {"volume", "VOLUME", false},
+      {"provider", "PROVIDER", false}, {"consistency", "CONSISTENCY", false}, {"storage_bytes", "STORAGE", true},
+      {"mount", "MOUNTED AT", false}}},
+    {"sets",
+     {{"id", "SET", false}, {"label", "LABEL", false}, {"created", "CREATED", false}, {"consistency", "CONSISTENCY", false},
+      {"instant", "INSTANT", false}, {"persistent", "PERSISTENT", false}, {"hold_ms", "HELD MS", false},
+      {"shadows", "SHADOWS", false}, {"state", "STATE", false}}},
+    {"volumes",
+     {{"volume", "VOLUME", false}, {"filesystem", "TYPE", false}, {"source", "SOURCE", false}, {"device", "DEVICE", false},
+      {"device_bytes", "SIZE", true}, {"can_freeze", "CAN FREEZE", false}}},
+    {"providers",
+     {{"name", "PROVIDER", false}, {"hold", "HOLD", false}, {"instant", "INSTANT", false}, {"persistent", "PERSISTENT", false},
+      {"read_write", "READ-WRITE", false}, {"summary", "WHAT IT DOES", false}}},
+    {"writers",
+     {{"name", "WRITER", false}, {"instance", "INSTANCE", false}, {"level", "LEVEL", false}, {"kind", "KIND", false},
+      {"state", "STATE", false}, {"failure", "FAILURE", false}}},
+    {"storage",
+     {{"directory", "DIRECTORY", false}, {"shadows", "SHADOWS", false}, {"used_bytes", "USED", true},
+      {"free_bytes", "FREE", true}, {"size_bytes", "SIZE", true}}},
+};
+
+static const struct option no_options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+
+static int print_list(const json_t *document, size_t which) {
+  const json_t *list = json_object_get(document, lists[which].what);
+  size_t count = 0;
+  while (count < COLUMNS_MAX && lists[which].columns[count].key)
+    count++;
+  if (json_array_size(list) == 0) {
+    printf("no %s\n", lists[which].what);
+    return STATUS_DONE;
+  }
+  return table_print(list, lists[which].columns, count) < 0 ? STATUS_FAILED : STATUS_DONE;
+}
+
+static int run_list(struct cli *cli, int argc, char **argv) {
+  int option;
+  while ((option = getopt_long(argc, argv, "h", no_options, NULL)) != -1)
+    return option == 'h' ? cli_help(&verb_list) : STATUS_USAGE;
+  const char *what = optind < argc ? argv[optind] : "shadows";
+  if (argc - optind > 1)
+    return cli_usage(&verb_list, "one list at a time");
+  for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+    if (strcmp(lists[i].what, what) != 0)
+      continue;
+    char *text = NULL;
+    if (umbra_list(cli->client, what, &text) < 0)
+      return cli_failed(cli, "listing %s", what);
+    CLEANUP_JSON json_t *document = cli_parse(text);
+    if (!cli->json)
+      return print_list(document, i);
+    cli_print_json(document);
+    return STATUS_DONE;
+  }
+  return cli_usage(&verb_list, "there is no list '%s'", what);
+}
+
+/* One line a value; lists and objects below, indented. */
+static void print_value(const char *key, const json_t *value, int depth) {
+  const char *name;
+  json_t *member;
+  size_t i;
+  if (json_is_object(value)) {
+    if (key)
+      printf("%*s%s:\n", depth * 2, "", key);
+    json_object_foreach((json_t *)value, name, member) print_value(name, member, depth + (key != NULL));
+  } else if (json_is_array(value)) {
+    printf("%*s%s:%s\n", depth * 2, "", key, json_array_size(value) ? "" : " none");
+    json_array_foreach(value, i, member) {
+      printf("%*s-\n", depth * 2 + 2, "");
+      print_value(json_is_object(member) ? NULL : "", member, depth + 2);
+    }
+  } else {
+    CLEANUP_FREE char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
+    printf("%*s%s: %s\n", depth * 2, "", key, json_is_string(value) ? json_string_value(value) : text ? text : "?");
+  }
+}
+
+static int run_show(struct cli *cli, int argc, char **argv) {
+  int option;
+  while ((option = getopt_long(argc, argv, "h", no_options, NULL)) != -1)
+    return option == 'h' ? cli_help(&verb_show) : STATUS_USAGE;
+  if (argc - optind != 1)
+    return cli_usage(&verb_show, "which set or shadow copy?");
+  char *text = NULL;
+  if (umbra_show(cli->client, argv[optind], &text) < 0)
+    return cli_failed(cli, "showing '%s'", argv[optind]);
+  CLEANUP_JSON json_t *document = cli_parse(text);
+  if (cli->json)
+    cli_print_json(document);
+  else
+    print_value(NULL, document, 0);
+  return STATUS_DONE;
+}
+
+const struct verb verb_list = {
+    .name = "list",
+    .usage = "[sets|shadows|volumes|providers|writers|storage]",
+    .summary = "what there is (default: shadows)",
+    .run = run_list,
+};
+
+const struct verb verb_show = {
+    .name = "show",
+    .usage = "ID",
+    .summary = "all about one set or shadow copy",
+    .run = run_show,
+};
