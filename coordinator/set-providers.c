@@ -237,6 +237,11 @@ enum set_event set_undo(struct set *s) {
   return s->workers_active ? SET_EVENT_NONE : removed(s);
 }
 
+enum set_event set_retire(struct set *s) {
+  enum set_event event = set_shutdown_writers(s);
+  return event == SET_EVENT_DONE ? set_retire_shadows(s) : event;
+}
+
 enum set_event set_retire_shadows(struct set *s) {
   if (!s->request.auto_release)
     return removed(s);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 enum { QUEUE_POLL_MS = 50 };
@@ -229,21 +230,30 @@ enum set_event set_resolve(struct set *s) {
 
 /* ---- the queue: one set at a time is made of a volume; a lock goes with the process that has it ---- */
 
-static int lock_volume(struct set *s, struct set_member *m, struct umbra_error *err) {
-  char path[PATH_MAX], name[NAME_MAX];
+static int lock_path(const struct set_member *m, char path[PATH_MAX]) {
+  char name[NAME_MAX];
   size_t n = 0;
   for (const char *at = m->shadow.volume->key; *at && n < sizeof name - 1; at++)
     name[n++] = *at == '/' ? '_' : *at;
   name[n] = 0;
-  if ((size_t)snprintf(path, sizeof path, "%s/volumes/%s", s->coordinator->runtime_dir, name) >= sizeof path)
-    return error_code(err, -ENAMETOOLONG, "queueing for volume '%s'", m->shadow.volume->mount_point);
+  return (size_t)snprintf(path, PATH_MAX, "%s/volumes/%s", m->shadow.runtime_dir, name) >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+static int lock_volume(struct set *s, struct set_member *m, struct umbra_error *err) {
+  char path[PATH_MAX], text[64];
+  int r = lock_path(m, path);
+  if (r < 0)
+    return error_code(err, r, "queueing for volume '%s'", m->shadow.volume->mount_point);
   CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0)
     return error_errno(err, "queueing for volume '%s'", m->shadow.volume->mount_point);
   if (flock(fd, LOCK_EX | LOCK_NB) < 0)
     return errno == EWOULDBLOCK ? -EWOULDBLOCK
                                 : error_errno(err, "queueing for volume '%s'", m->shadow.volume->mount_point);
-  char text[64];
+  /* Who had it may have removed the file just before it let go; then this lock is of a file that nobody else will meet. */
+  struct stat named, ours;
+  if (stat(path, &named) < 0 || fstat(fd, &ours) < 0 || named.st_ino != ours.st_ino)
+    return -EWOULDBLOCK;
   int length = snprintf(text, sizeof text, "%s %d\n", s->id, (int)getpid());
   if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)length, 0) < 0)
     log_debug("lock of volume '%s' could not be labelled", m->shadow.volume->mount_point);
@@ -252,9 +262,12 @@ static int lock_volume(struct set *s, struct set_member *m, struct umbra_error *
 }
 
 void set_unlock_volumes(struct set *s) {
+  char path[PATH_MAX];
   for (size_t i = 0; i < s->member_count; i++)
     if (s->members[i].volume_lock >= 0) {
-      /* By name, since the guardian has inherited the descriptor. */
+      if (lock_path(&s->members[i], path) >= 0)
+        (void)unlink(path);
+      /* Unlocked, not only closed: the guardian has inherited the descriptor. */
       (void)flock(s->members[i].volume_lock, LOCK_UN);
       (void)close(s->members[i].volume_lock);
       s->members[i].volume_lock = -1;

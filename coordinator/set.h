@@ -138,8 +138,9 @@ enum set_event set_rewind(struct set *s);
 enum set_event set_post_snapshot(struct set *s);
 enum set_event set_publish(struct set *s);
 enum set_event set_complete_writers(struct set *s);
-enum set_event set_shutdown_writers(struct set *s); /* first half of retiring */
-enum set_event set_retire_shadows(struct set *s);   /* second half */
+enum set_event set_retire(struct set *s);
+enum set_event set_shutdown_writers(struct set *s); /* its first half */
+enum set_event set_retire_shadows(struct set *s);   /* its second half */
 enum set_event set_abort(struct set *s);
 enum set_event set_undo(struct set *s);
 

@@ -174,7 +174,8 @@ static int whole_life(const char *name, struct shadow *s, const char *mount_poin
   if (r >= 0)
     r = s->volume_fd = volume_open(s->volume, err);
   if (r >= 0) {
-    p = provider_choose(strcmp(name, "any") == 0 ? NULL : name, s->volume, s->config_dir, &s->as, err);
+    const struct provider_needs needs = {.persistent = s->persistent, .read_write = s->read_write};
+    p = provider_choose(strcmp(name, "any") == 0 ? NULL : name, &needs, s->volume, s->config_dir, &s->as, err);
     r = p ? 0 : err->code;
   }
   for (; r >= 0 && *paths; paths++) {
