@@ -155,4 +155,20 @@ const struct provider *provider_choose(const char *name, const struct provider_n
                                        const struct volume *volume, const char *config_dir, const char **ret_as,
                                        struct umbra_error *why);
 
+/*
+ * providers/examine.c: everything an admin wants to know of a volume, as one JSON object (the caller's; NULL: out of memory).
+ * `umbra doctor --json` shows it as it is:
+ *
+ *   {"mount_point", "filesystem", "source", "fs_root", "read_only", "device": "/dev/vda1" or null, "size_bytes",
+ *    "lies_on": "partition 1 of virtio disk /dev/vda" or null,
+ *    "freeze": {"can": true, "why": null},           why: in words, when it cannot
+ *    "tracking": {"can": true, "why": null},         changed blocks (track/)
+ *    "provider": "clone" or null,                    the one that would be chosen
+ *    "providers": [{"name", "can", "why", "only_by_name"}],
+ *    "notes": ["…"]}                                 what else is good to know
+ *
+ * Runs exec providers' `can`. Changes nothing.
+ */
+json_t *provider_examine(const struct volume *volume, const char *config_dir);
+
 #endif

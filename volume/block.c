@@ -153,7 +153,12 @@ static int parse_device(const char *text, dev_t *ret) {
   return 0;
 }
 
-/* DIRECTORY/NAME/dev for every NAME. */
+static int compare_devices(const void *a, const void *b) {
+  dev_t x = *(const dev_t *)a, y = *(const dev_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* DIRECTORY/NAME/dev for every NAME, in order of their numbers. */
 static size_t devices_in(const char *directory, dev_t ret[BLOCK_BELOW_MAX]) {
   CLEANUP_CLOSEDIR DIR *dir = opendir(directory);
   struct dirent *entry;
@@ -166,6 +171,7 @@ static size_t devices_in(const char *directory, dev_t ret[BLOCK_BELOW_MAX]) {
     if (read_line(path, text) == 0 && parse_device(text, &ret[count]) == 0)
       count++;
   }
+  qsort(ret, count, sizeof *ret, compare_devices);
   return count;
 }
 

@@ -82,4 +82,10 @@ int volume_open(const struct volume *volume, struct umbra_error *err);
 int volume_freeze_levels(const struct volume *const *volumes, size_t count, unsigned *ret_levels,
                          struct umbra_error *err);
 
+/*
+ * What the volume lies on, in words: "partition 2 of virtio disk /dev/vda". Caller frees. -ENODEV if it does not lie
+ * on a block device that sysfs knows.
+ */
+int volume_describe_device(const struct volume *volume, char **ret);
+
 #endif

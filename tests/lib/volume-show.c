@@ -4,6 +4,7 @@
  * and the level at which it would be frozen.  For integration tests of volume/ below the command line.
  */
 #include "common/json.h"
+#include "providers/provider.h"
 #include "volume/extents.h"
 #include "volume/volume.h"
 
@@ -56,8 +57,9 @@ int main(int argc, char **argv) {
   const struct volume *volumes[PATHS_MAX];
   unsigned levels[PATHS_MAX];
   bool extents = argc > 1 && strcmp(argv[1], "--extents") == 0;
+  bool examine = argc > 1 && strcmp(argv[1], "--examine") == 0;
   bool wait = argc > 1 && strcmp(argv[1], "--wait") == 0;
-  int first = extents || wait ? 2 : 1, count = argc - first;
+  int first = extents || wait || examine ? 2 : 1, count = argc - first;
   if (count < 1 || count > PATHS_MAX)
     return 2;
   CLEANUP_JSON json_t *list = json_array();
@@ -79,7 +81,9 @@ int main(int argc, char **argv) {
     (void)getchar();
   }
   for (int i = 0; i < count; i++) {
-    (void)json_array_append_new(list, show(volumes[i], argv[first + i], canonical[i], extents));
+    (void)json_array_append_new(list, examine
+                                          ? provider_examine(volumes[i], getenv("UMBRA_CONFIG_DIR") ?: "/etc/umbra")
+                                          : show(volumes[i], argv[first + i], canonical[i], extents));
     free(canonical[i]);
   }
   if (volume_freeze_levels(volumes, (size_t)count, levels, &err) < 0) {
