@@ -32,7 +32,8 @@
 
 enum { SECTOR_BYTES = 512, PROBE_BYTES = 4096, PROBES_MAX = 8, IN_FLIGHT_POLL_MS = 2 };
 
-static int print_quietly(enum libbpf_print_level level, const char *format, va_list arguments) {
+__attribute__((format(printf, 2, 0))) static int print_quietly(enum libbpf_print_level level, const char *format,
+                                                               va_list arguments) {
   if (level > LIBBPF_WARN)
     return 0;
   char line[LOG_LINE_BYTES_MAX];

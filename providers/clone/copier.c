@@ -178,6 +178,7 @@ int copier_copy(struct copier *c, const struct bitmap *granules, copier_progress
 }
 
 int last_round_reserve(struct last_round *last, uint64_t want_bytes, struct umbra_error *err) {
+  want_bytes = (want_bytes + COPIER_SLOT_BYTES_MAX - 1) / COPIER_SLOT_BYTES_MAX * COPIER_SLOT_BYTES_MAX;
   if (want_bytes > LAST_ROUND_BYTES_MAX)
     want_bytes = LAST_ROUND_BYTES_MAX;
   if (last->memory_bytes >= want_bytes)
@@ -192,7 +193,7 @@ int last_round_reserve(struct last_round *last, uint64_t want_bytes, struct umbr
   (void)mlock(memory, want_bytes + runs_bytes);
   last->memory = memory;
   last->memory_bytes = want_bytes;
-  last->runs = (struct last_run *)((char *)memory + want_bytes);
+  last->runs = (void *)(last->memory + want_bytes); /* on a page boundary: see want_bytes */
   return 0;
 }
 
