@@ -84,6 +84,8 @@ static int clone_prepare(struct shadow *s, struct umbra_error *err) {
   s->state = c;
   int r = c->device_fd = open_device(s->volume, err);
   if (r >= 0)
+    r = partial_open(c, err);
+  if (r >= 0)
     r = rounds_start(c, err);
   if (r >= 0)
     r = make_image(c, err);
@@ -134,6 +136,7 @@ static void clone_release_state(struct shadow *s) {
   last_round_done(&c->last);
   c->track = track_stop(c->track);
   image_done(&c->image);
+  partial_done(&c->partial);
   bitmap_done(&c->todo);
   bitmap_done(&c->marks);
   cleanup_close_fd(&c->device_fd);

@@ -62,11 +62,15 @@ static int start_over(struct clone *c, bool sturdy, struct umbra_error *err) {
   if (track_bytes(c->track) != c->device_bytes)
     return error_set(err, -ESTALE, UMBRA_REASON_PROVIDER, "device '%s' changed its size", c->s->volume->block_path);
   bitmap_clear_all(&c->todo);
-  r = ask_allocated(c, &c->todo, err);
-  if (r < 0)
-    return r;
+  if (c->partial.copied.bits > 0)
+    bitmap_clear_all(&c->partial.copied);
+  uint64_t new_granules;
+  if (c->partial.on)
+    r = partial_plan(c, &c->todo, &new_granules, err);
+  if (r >= 0 && !c->partial.on)
+    r = ask_allocated(c, &c->todo, err);
   leave_own_out(c, &c->todo);
-  return 0;
+  return r;
 }
 
 int rounds_start(struct clone *c, struct umbra_error *err) { return start_over(c, false, err); }
@@ -127,11 +131,13 @@ static int copy_todo(struct clone *c, const char *phase, struct umbra_error *err
                         bitmap_count(&c->image.have) << c->granule_shift, c->image.storage_dir);
   if (r < 0)
     return r;
+  partial_note_copied(c, &c->todo);
   bitmap_clear_all(&c->todo);
   return 0;
 }
 
-int rounds_run(struct clone *c, struct umbra_error *err) {
+/* Rounds until little is left or it does not get less. What is left stays in todo. */
+static int converge(struct clone *c, struct umbra_error *err) {
   uint64_t before_bytes = UINT64_MAX;
   for (unsigned round = 0; round < ROUNDS_MAX; round++) {
     char phase[24] = "copy";
@@ -155,6 +161,21 @@ int rounds_run(struct clone *c, struct umbra_error *err) {
   return 0;
 }
 
+int rounds_run(struct clone *c, struct umbra_error *err) {
+  int r = converge(c, err);
+  for (unsigned plan = 1; r >= 0 && c->partial.on && plan < PARTIAL_PLANS_MAX; plan++) {
+    uint64_t new_granules = 0;
+    r = partial_plan(c, &c->todo, &new_granules, err);
+    if (r >= 0 && !c->partial.on)
+      r = ask_allocated(c, &c->todo, err);
+    if (r >= 0 && c->partial.on && new_granules == 0)
+      break;
+    if (r >= 0)
+      r = converge(c, err);
+  }
+  return r;
+}
+
 int rounds_prepare_hold(struct clone *c, struct umbra_error *err) {
   uint64_t rest_bytes = 0, before_bytes = UINT64_MAX;
   for (unsigned flush = 0; flush < FLUSHES_MAX; flush++) {
@@ -166,7 +187,7 @@ int rounds_prepare_hold(struct clone *c, struct umbra_error *err) {
     if (r >= 0)
       rest_bytes = bytes_of(c, &c->todo);
     if (r >= 0)
-      r = rest_bytes > LAST_ROUND_BYTES_MAX ? rounds_run(c, err) : copy_todo(c, "catch up", err);
+      r = rest_bytes > LAST_ROUND_BYTES_MAX ? converge(c, err) : copy_todo(c, "catch up", err);
     if (r < 0)
       return r;
     if (rest_bytes <= REST_BYTES_SMALL || rest_bytes >= before_bytes - before_bytes / 4)
@@ -207,6 +228,10 @@ int rounds_finish(struct clone *c, struct umbra_error *err) {
   int r = image_reserve(&c->image, &c->marks, err);
   if (r >= 0)
     r = copier_write_last(&c->copier, &c->last, err);
+  if (r >= 0) {
+    partial_note_copied(c, &c->marks);
+    r = c->partial.on ? partial_complete(c, err) : 0;
+  }
   if (r == -ENOSPC)
     return error_prefix(err, r, "the shadow copy needs about %" PRIu64 " bytes in storage '%s'",
                         bitmap_count(&c->image.have) << c->granule_shift, c->image.storage_dir);

@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "providers/clone/copier.h"
 #include "providers/clone/image.h"
+#include "providers/clone/partial.h"
 #include "providers/provider.h"
 #include "track/track.h"
 
@@ -31,6 +32,7 @@ struct clone {
   struct image image;
   struct copier copier;
   struct last_round last;
+  struct partial partial;
 
   /* One bit a granule of the device. */
   struct bitmap todo;  /* differs, or may differ, from the image */
