@@ -79,6 +79,17 @@ static void note_copied(void *context, uint64_t bytes) {
   f->shadow->services->progress(f->shadow, f->phase, f->done_bytes, 0);
 }
 
+/* An error of which the storage may be the culprit names it. */
+static int name_storage(const struct files_state *f, int r, struct umbra_error *err) {
+  if (r != -ENOSPC && r != -EDQUOT)
+    return r;
+  (void)error_prefix(err, r, r == -ENOSPC ? "the storage '%s' is full" : "in the storage '%s'",
+                     f->shadow->storage_dir);
+  if (err)
+    err->reason = UMBRA_REASON_STORAGE;
+  return r;
+}
+
 /* One round: the store's table is the new one afterwards. */
 static int run_round(struct files_state *f, struct umbra_error *err) {
   CLEANUP_CLOSE int fd = store_new_table(&f->store);
@@ -87,14 +98,8 @@ static int run_round(struct files_state *f, struct umbra_error *err) {
   f->done_bytes = 0;
   f->shadow->services->progress(f->shadow, f->phase, 0, 0);
   int r = walk_round(&f->walk, f->store.table_fd, fd, err);
-  if (r == -ENOSPC || r == -EDQUOT) {
-    error_prefix(err, r, "the storage '%s' is full", f->shadow->storage_dir);
-    if (err)
-      err->reason = UMBRA_REASON_STORAGE;
-    return r;
-  }
   if (r < 0)
-    return r;
+    return name_storage(f, r, err);
   r = store_take_table(&f->store, fd);
   if (r < 0)
     return error_code(err, r, "putting the table of the store '%s' in place", f->store.path);
@@ -272,13 +277,8 @@ static int files_postcommit(struct shadow *s, struct umbra_error *err) {
   struct files_state *f = s->state;
   s->services->progress(s, "write", 0, f->held.used_bytes);
   int r = held_apply(&f->held, err);
-  if (r == -ENOSPC || r == -EDQUOT) {
-    error_prefix(err, r, "the storage '%s' is full", s->storage_dir);
-    if (err)
-      err->reason = UMBRA_REASON_STORAGE;
-  }
   if (r < 0)
-    return r;
+    return name_storage(f, r, err);
   s->storage_bytes = f->walk.totals.stored_bytes;
   if (s->storage_named) {
     r = mark_found(f);

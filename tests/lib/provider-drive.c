@@ -9,7 +9,9 @@
  *
  *   --persistent --auto-release --named           as in struct shadow
  *   --storage-max BYTES
- *   --prepared CMD, --held CMD, --thawed CMD       shell commands after prepare, while frozen, right after the thaw
+ *   --prepared CMD, --precommitted CMD, --held CMD, --thawed CMD
+ *                                                 shell commands after prepare, right before the freeze, while
+ *                                                 frozen, right after the thaw
  *   --then CMD                                    after postcommit, with the record in $RECORD (a file) and, for an
  *                                                 image, its path in $IMAGE
  *   --cancel-at BYTES                             cancels when the progress of the first phase reaches this
@@ -40,7 +42,7 @@
 #include <unistd.h>
 
 static struct {
-  const char *prepared, *held, *thawed, *then, *remove;
+  const char *prepared, *precommitted, *held, *thawed, *then, *remove;
   uint64_t cancel_at_bytes;
   bool keep;
 } arg;
@@ -100,6 +102,9 @@ static int hold_once(const struct provider *p, struct shadow *s, struct umbra_er
   int r = p->precommit ? p->precommit(s, err) : 0;
   if (r < 0)
     return error_prefix(err, r, "precommit");
+  r = run(arg.precommitted, err);
+  if (r < 0)
+    return r;
   if (freeze && syncfs(s->volume_fd) < 0)
     return error_errno(err, "syncfs");
   int64_t begin_ns = clock_monotonic_ns();
@@ -209,6 +214,7 @@ enum {
   OPT_NAMED,
   OPT_MAX,
   OPT_PREPARED,
+  OPT_PRECOMMITTED,
   OPT_HELD,
   OPT_THAWED,
   OPT_THEN,
@@ -222,6 +228,7 @@ static const struct option options[] = {
     {"named", no_argument, NULL, OPT_NAMED},
     {"storage-max", required_argument, NULL, OPT_MAX},
     {"prepared", required_argument, NULL, OPT_PREPARED},
+    {"precommitted", required_argument, NULL, OPT_PRECOMMITTED},
     {"held", required_argument, NULL, OPT_HELD},
     {"thawed", required_argument, NULL, OPT_THAWED},
     {"then", required_argument, NULL, OPT_THEN},
@@ -247,6 +254,9 @@ static bool take_option(int option, struct shadow *s) {
     return true;
   case OPT_PREPARED:
     arg.prepared = optarg;
+    return true;
+  case OPT_PRECOMMITTED:
+    arg.precommitted = optarg;
     return true;
   case OPT_HELD:
     arg.held = optarg;
