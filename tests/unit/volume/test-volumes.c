@@ -382,12 +382,12 @@ static void a_circle_is_refused_by_name(void **state) {
 static void device_stacks_are_told_in_words(void **state) {
   (void)state;
   add_disk("nvme0n1", "259:40", 4096, 512);
-  add_partition("nvme0n1", "nvme0n1p2", "259:42", 2048);
+  add_partition("nvme0n1", "nvme0n1p1", "259:41", 2048);
   add_disk("sdb", "8:16", 4096, 512);
   run("mkdir %s/devices/sdb/device && echo 'EXAMPLE 1000  ' >%s/devices/sdb/device/model", sysfs, sysfs);
   add_disk("md0", "9:0", 4096, 512);
   run("mkdir %s/devices/md0/md && echo raid1 >%s/devices/md0/md/level", sysfs, sysfs);
-  run("ln -s ../../nvme0n1/nvme0n1p2 %s/devices/md0/slaves/nvme0n1p2", sysfs);
+  run("ln -s ../../nvme0n1/nvme0n1p1 %s/devices/md0/slaves/nvme0n1p1", sysfs);
   add_slave("md0", "sdb");
   add_disk("dm-5", "253:5", 4096, 512);
   run("mkdir %s/devices/dm-5/dm && echo LVM-abc >%s/devices/dm-5/dm/uuid && echo vg-home >%s/devices/dm-5/dm/name",
@@ -395,9 +395,9 @@ static void device_stacks_are_told_in_words(void **state) {
   add_slave("dm-5", "md0");
   CLEANUP_FREE char *text = NULL, *loop = NULL, *gone = NULL;
   assert_int_equal(describe_device(&places, makedev(253, 5), &text), 0);
-  assert_string_equal(
-      text, "LVM volume 'vg-home' on MD array (raid1) md0 on partition 2 of NVMe disk nvme0n1 and SCSI, SATA or "
-            "USB disk sdb (EXAMPLE 1000)");
+  assert_string_equal(text,
+                      "LVM volume 'vg-home' on MD array (raid1) md0 on SCSI, SATA or USB disk sdb (EXAMPLE 1000) and "
+                      "partition 1 of NVMe disk nvme0n1");
   add_disk("loop30", "7:30", 2048, 512);
   set_backing_file("loop30", "/images/a b.img");
   assert_int_equal(describe_device(&places, makedev(7, 30), &loop), 0);
