@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 
 /* How long a writer may take to hear that the set came to nothing. */
@@ -159,11 +160,28 @@ static void remove_of_earlier_boots(const struct coordinator *c, size_t *count) 
   }
 }
 
+/* Lock files of volumes whose owner, and whose owner's guardian, died. */
+static void remove_stale_locks(const struct coordinator *c) {
+  char path[PATH_MAX];
+  (void)snprintf(path, sizeof path, "%s/volumes", c->runtime_dir);
+  CLEANUP_CLOSEDIR DIR *dir = opendir(path);
+  struct dirent *entry;
+  while (dir && (entry = readdir(dir))) {
+    CLEANUP_CLOSE int fd = entry->d_type == DT_REG
+                               ? openat(dirfd(dir), entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+                               : -1;
+    /* While this lock is held nobody else takes the file for theirs, see lock_volume(). */
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+      (void)unlinkat(dirfd(dir), entry->d_name, 0);
+  }
+}
+
 int recovery_run(const struct coordinator *c, size_t *ret_count, struct umbra_error *err) {
   struct recovery recovery = {.coordinator = c};
   int r = journal_scan(c->runtime_dir, on_entry, &recovery, err);
   if (r < 0)
     return error_prefix(err, r, "cleaning up after earlier sets");
+  remove_stale_locks(c);
   remove_of_earlier_boots(c, &recovery.count);
   if (ret_count)
     *ret_count = recovery.count;

@@ -83,4 +83,6 @@ void set_guardian_abort_writers(void *context) {
 void set_guardian_clean_up(void *context) {
   struct set *s = context;
   recovery_of_set(s->coordinator->state_dir, s->coordinator->runtime_dir, s->id);
+  /* The locks of volumes are this process's, too, since the fork. */
+  set_unlock_volumes(s);
 }
