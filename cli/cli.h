@@ -24,9 +24,9 @@ struct cli {
 
 struct verb {
   const char *name;
-  const char *usage;   /* "[OPTION…] PATH…" */
-  const char *summary; /* one line */
-  const char *help;    /* the options, a line each; ends in a newline. May be NULL */
+  const char *usage;                                  /* "[OPTION…] PATH…" */
+  const char *summary;                                /* one line */
+  const char *help;                                   /* the options, a line each; ends in a newline. May be NULL */
   int (*run)(struct cli *cli, int argc, char **argv); /* argv[0] is the verb; returns an exit status */
 };
 

@@ -14,8 +14,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_doctor,  &verb_create, &verb_list,   &verb_show,    &verb_mount,  &verb_unmount, &verb_delete,
-    &verb_run,     &verb_recover,
+    &verb_doctor,  &verb_create, &verb_list, &verb_show,    &verb_mount,
+    &verb_unmount, &verb_delete, &verb_run,  &verb_recover,
 };
 
 /* Where a signal finds the client; set once before handlers are. */
@@ -95,7 +95,8 @@ static void on_warning(void *userdata, const char *message) {
 }
 
 static int print_help(void) {
-  puts("usage: umbra [--json] [--quiet] [--progress=json] [--state-dir D] [--runtime-dir D] [--config-dir D] COMMAND …\n"
+  puts("usage: umbra [--json] [--quiet] [--progress=json] [--state-dir D] [--runtime-dir D] [--config-dir D] COMMAND "
+       "…\n"
        "Volume shadow copies: a backup of live volumes as they were at one instant.\n");
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
     printf("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);

@@ -15,7 +15,10 @@
 enum { BAR_INTERVAL_MS = 100, LINE_INTERVAL_MS = 2000, BAR_WIDTH_MAX = 30, TERMINAL_COLUMNS = 80 };
 
 void progress_init(struct progress *p, bool quiet, bool json) {
-  *p = (struct progress){.style = json ? PROGRESS_JSON : quiet ? PROGRESS_NONE : isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_LINES};
+  *p = (struct progress){.style = json                    ? PROGRESS_JSON
+                                  : quiet                 ? PROGRESS_NONE
+                                  : isatty(STDERR_FILENO) ? PROGRESS_BAR
+                                                          : PROGRESS_LINES};
 }
 
 void progress_clear(struct progress *p) {
@@ -39,7 +42,8 @@ static void time_left(const struct progress *p, uint64_t done, uint64_t total, c
 
 static void show_bar(struct progress *p, uint64_t done, uint64_t total) {
   struct winsize window = {0};
-  int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : TERMINAL_COLUMNS;
+  int columns =
+      ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : TERMINAL_COLUMNS;
   char size[CLI_SIZE_TEXT_BYTES], left[48], bar[BAR_WIDTH_MAX + 1] = "", line[512];
   time_left(p, done, total, left, sizeof left);
   if (total > 0) {
@@ -48,7 +52,8 @@ static void show_bar(struct progress *p, uint64_t done, uint64_t total) {
     memset(bar, '#', filled);
     bar[BAR_WIDTH_MAX] = 0;
   }
-  int n = snprintf(line, sizeof line, "%s %s [%s] %s%s", p->volume, p->phase, bar, cli_size((json_int_t)done, size), left);
+  int n = snprintf(line, sizeof line, "%s %s [%s] %s%s", p->volume, p->phase, bar, cli_size((json_int_t)done, size),
+                   left);
   if (n >= columns)
     line[columns - 1] = 0;
   fprintf(stderr, "\r\033[K%s", line);
@@ -66,8 +71,8 @@ static void show_line(const struct progress *p, uint64_t done, uint64_t total) {
 }
 
 static void show_json(const struct progress *p, uint64_t done, uint64_t total) {
-  CLEANUP_JSON json_t *line = json_pack("{s:s, s:o, s:I, s:I}", "phase", p->phase, "volume", json_path(p->volume), "done",
-                                        (json_int_t)done, "total", (json_int_t)total);
+  CLEANUP_JSON json_t *line = json_pack("{s:s, s:o, s:I, s:I}", "phase", p->phase, "volume", json_path(p->volume),
+                                        "done", (json_int_t)done, "total", (json_int_t)total);
   CLEANUP_FREE char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
   if (text)
     fprintf(stderr, "%s\n", text);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Progress on standard error: a bar on a terminal, plain lines otherwise, JSON lines with --progress=json, nothing when quiet. */
+/* Progress on standard error: a bar on a terminal, plain lines otherwise, JSON lines with --progress=json, nothing
+ * when quiet. */
 #ifndef CLI_PROGRESS_H
 #define CLI_PROGRESS_H
 
@@ -10,7 +11,7 @@ enum progress_style { PROGRESS_NONE, PROGRESS_BAR, PROGRESS_LINES, PROGRESS_JSON
 
 struct progress {
   enum progress_style style;
-  bool bar_shown;          /* the terminal's line holds a bar */
+  bool bar_shown; /* the terminal's line holds a bar */
   int64_t began_ns, told_ns;
   char phase[32], volume[256];
 };

@@ -41,8 +41,8 @@ int table_print(const json_t *list, const struct table_column *columns, size_t c
     return -ENOMEM;
   int r = 0;
   for (size_t i = 0; i < count && r == 0; i++) {
-    struct libscols_column *column = scols_table_new_column(table, columns[i].heading, 0,
-                                                            columns[i].size ? SCOLS_FL_RIGHT : 0);
+    struct libscols_column *column =
+        scols_table_new_column(table, columns[i].heading, 0, columns[i].size ? SCOLS_FL_RIGHT : 0);
     r = column ? 0 : -ENOMEM;
   }
   size_t row;

@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 struct table_column {
-  const char *key;     /* of the object; a path "a.b" reaches into it */
+  const char *key; /* of the object; a path "a.b" reaches into it */
   const char *heading;
-  bool size;           /* a number of bytes, for people */
+  bool size; /* a number of bytes, for people */
 };
 
 /* Prints one line an object. 0 or negative errno. */

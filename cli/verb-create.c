@@ -30,8 +30,9 @@ static void print_set(const json_t *document) {
   json_t *shadow;
   json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
     char size[CLI_SIZE_TEXT_BYTES];
-    printf("shadow %s of %s by %s, %s\n", json_get_string_or(shadow, "id", ""), json_get_string_or(shadow, "volume", ""),
-           json_get_string_or(shadow, "provider", ""), cli_size(json_get_integer_or(shadow, "storage_bytes", 0), size));
+    printf("shadow %s of %s by %s, %s\n", json_get_string_or(shadow, "id", ""),
+           json_get_string_or(shadow, "volume", ""), json_get_string_or(shadow, "provider", ""),
+           cli_size(json_get_integer_or(shadow, "storage_bytes", 0), size));
   }
 }
 

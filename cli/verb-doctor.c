@@ -19,14 +19,15 @@ static void print_volume(const json_t *v) {
     printf("  device:    %s, %s\n", json_get_string_or(v, "device", ""),
            cli_size(json_get_integer_or(v, "device_bytes", 0), size));
   printf("  provider:  %s\n", provider ? provider : "none: no shadow copy can be made of it");
-  printf("  freeze:    %s%s\n", json_get_boolean_or(v, "can_freeze", false) ? "yes" : "no: ",
-         json_get_string_or(v, "freeze_why", ""));
-  printf("  tracking:  %s%s\n", json_get_boolean_or(v, "tracking", false) ? "yes" : "no: ",
-         json_get_string_or(v, "tracking_why", ""));
+  printf("  freeze:    %s%s\n",
+         json_get_boolean_or(v, "can_freeze", false) ? "yes" : "no: ", json_get_string_or(v, "freeze_why", ""));
+  printf("  tracking:  %s%s\n",
+         json_get_boolean_or(v, "tracking", false) ? "yes" : "no: ", json_get_string_or(v, "tracking_why", ""));
   size_t i;
   json_t *p;
   json_array_foreach(json_object_get(v, "providers"), i, p) printf(
-      "  %-9s  %s%s\n", json_get_string_or(p, "name", ""), json_get_boolean_or(p, "usable", false) ? "usable" : "not usable: ",
+      "  %-9s  %s%s\n", json_get_string_or(p, "name", ""),
+      json_get_boolean_or(p, "usable", false) ? "usable" : "not usable: ",
       json_get_string_or(p, "why", json_get_boolean_or(p, "only_by_name", false) ? " (only by --provider)" : ""));
 }
 

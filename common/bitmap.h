@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Bits of a volume, one a granule.  Words are 64 bits, bit i is word i/64, bit i%64 (little-endian within the word): the
- * layout that the tracking program in the kernel uses.  Not thread-safe unless a function says so.
+ * Bits of a volume, one a granule.  Words are 64 bits, bit i is word i/64, bit i%64 (little-endian within the word):
+ * the layout that the tracking program in the kernel uses.  Not thread-safe unless a function says so.
  */
 #ifndef COMMON_BITMAP_H
 #define COMMON_BITMAP_H
@@ -23,7 +23,9 @@ static inline bool bitmap_test(const struct bitmap *b, uint64_t bit) {
   return bit < b->bits && (b->words[bit / 64] >> (bit % 64) & 1);
 }
 static inline void bitmap_set(struct bitmap *b, uint64_t bit) { b->words[bit / 64] |= UINT64_C(1) << (bit % 64); }
-static inline void bitmap_clear(struct bitmap *b, uint64_t bit) { b->words[bit / 64] &= ~(UINT64_C(1) << (bit % 64)); }
+static inline void bitmap_clear(struct bitmap *b, uint64_t bit) {
+  b->words[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
+}
 
 void bitmap_set_range(struct bitmap *b, uint64_t first, uint64_t count);   /* clipped to the bitmap */
 void bitmap_clear_range(struct bitmap *b, uint64_t first, uint64_t count); /* clipped to the bitmap */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Ownership by scope: a local that owns something says so with one of these attributes and is released when it goes out
- * of scope.  Handing over is explicit, with take_fd() or take_pointer().  Declaration order is destruction order.
+ * Ownership by scope: a local that owns something says so with one of these attributes and is released when it goes
+ * out of scope.  Handing over is explicit, with take_fd() or take_pointer().  Declaration order is destruction order.
  */
 #ifndef COMMON_CLEANUP_H
 #define COMMON_CLEANUP_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The error a caller gets: negative errno, a reason from the public list, and one phrase without newline or full stop that
- * says what was being done and why it failed, with the operand quoted.  Owned by the caller, fixed size, never
+ * The error a caller gets: negative errno, a reason from the public list, and one phrase without newline or full stop
+ * that says what was being done and why it failed, with the operand quoted.  Owned by the caller, fixed size, never
  * allocates, so that it can be filled in while volumes are held.  Every function takes NULL for "not interested".
  *
  *     if (open(...) < 0)

@@ -111,8 +111,7 @@ int fd_read_file(int dir_fd, const char *path, size_t limit_bytes, char **ret, s
   return fd_read_to_end(fd, limit_bytes, ret, ret_length_bytes);
 }
 
-int fd_replace_file(int dir_fd, const char *name, const void *data, size_t length_bytes, mode_t mode,
-                    bool durable) {
+int fd_replace_file(int dir_fd, const char *name, const void *data, size_t length_bytes, mode_t mode, bool durable) {
   char temporary[300];
   if ((size_t)snprintf(temporary, sizeof temporary, ".%s.%d.new", name, (int)getpid()) >= sizeof temporary)
     return -ENAMETOOLONG;

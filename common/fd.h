@@ -10,7 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Reads or writes all of it, over short transfers and EINTR. 0, or negative errno; -ENODATA at an early end of file. */
+/* Reads or writes all of it, over short transfers and EINTR. 0, or negative errno; -ENODATA at an early end of file.
+ */
 int fd_read_all(int fd, void *buffer, size_t length_bytes);
 int fd_write_all(int fd, const void *buffer, size_t length_bytes);
 int fd_pread_all(int fd, void *buffer, size_t length_bytes, uint64_t offset_bytes);
@@ -23,15 +24,16 @@ int fd_read_to_end(int fd, size_t limit_bytes, char **ret, size_t *ret_length_by
 int fd_read_file(int dir_fd, const char *path, size_t limit_bytes, char **ret, size_t *ret_length_bytes);
 
 /*
- * Replaces dir_fd/name as a whole: temporary file, rename; durable: fsync of the file before and of the directory after, so
- * that it survives a power cut, too.
+ * Replaces dir_fd/name as a whole: temporary file, rename; durable: fsync of the file before and of the directory
+ * after, so that it survives a power cut, too.
  */
 int fd_replace_file(int dir_fd, const char *name, const void *data, size_t length_bytes, mode_t mode, bool durable);
 
 /* mkdir -p with mode for the directories it makes. */
 int fd_make_directories(const char *path, mode_t mode);
 
-/* Removes a tree below dir_fd/name, never crossing into another filesystem, never following symlinks. -ENOENT is success. */
+/* Removes a tree below dir_fd/name, never crossing into another filesystem, never following symlinks. -ENOENT is
+ * success. */
 int fd_remove_tree(int dir_fd, const char *name);
 
 /* Opens a directory, following symlinks in the path. Returns the descriptor or negative errno. */

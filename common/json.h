@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Documents: jansson with ownership by scope, limited sizes and whole-file replacement.  What comes from outside is read
- * with these getters, which check types; a wrong type is an error with the key's name, never an assertion.
+ * Documents: jansson with ownership by scope, limited sizes and whole-file replacement.  What comes from outside is
+ * read with these getters, which check types; a wrong type is an error with the key's name, never an assertion.
  */
 #ifndef COMMON_JSON_H
 #define COMMON_JSON_H
@@ -29,8 +29,8 @@ int json_write_file(int dir_fd, const char *name, const json_t *json, mode_t mod
                     struct umbra_error *err);
 
 /*
- * Getters: 0, or negative with a message that names the key. Strings are borrowed from the object.  A missing key gives
- * the fallback of json_get_*_or, -ENOENT from the others.
+ * Getters: 0, or negative with a message that names the key. Strings are borrowed from the object.  A missing key
+ * gives the fallback of json_get_*_or, -ENOENT from the others.
  */
 int json_get_string(const json_t *object, const char *key, const char **ret, struct umbra_error *err);
 int json_get_integer(const json_t *object, const char *key, json_int_t *ret, struct umbra_error *err);
@@ -39,9 +39,9 @@ json_int_t json_get_integer_or(const json_t *object, const char *key, json_int_t
 bool json_get_boolean_or(const json_t *object, const char *key, bool fallback);
 
 /*
- * File names are bytes, JSON strings are Unicode.  json_path() makes a string of any path: valid UTF-8 stays as it is,
- * anything else becomes "\\x:" followed by the path with bytes from 0x80 up, and backslashes, as "\\NN" in hexadecimal.
- * json_path_value() gives the bytes back (caller frees), or -EBADMSG.
+ * File names are bytes, JSON strings are Unicode.  json_path() makes a string of any path: valid UTF-8 stays as it
+ * is, anything else becomes "\\x:" followed by the path with bytes from 0x80 up, and backslashes, as "\\NN" in
+ * hexadecimal. json_path_value() gives the bytes back (caller frees), or -EBADMSG.
  */
 json_t *json_path(const char *path);
 int json_path_value(const json_t *json, char **ret);

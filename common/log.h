@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Messages for people, on standard error, one line each: "umbra: MESSAGE".  Libraries log only debug; a program logs
- * each error once, where it is handled.  While volumes are held nothing may reach a file or a terminal that could lie on
- * one of them: between log_hold() and log_release() lines wait in a buffer made beforehand (what does not fit is
+ * each error once, where it is handled.  While volumes are held nothing may reach a file or a terminal that could lie
+ * on one of them: between log_hold() and log_release() lines wait in a buffer made beforehand (what does not fit is
  * counted and the count is printed).
  */
 #ifndef COMMON_LOG_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Keeps the memory that runs during a hold in RAM, so that no page of it has to come from a volume that is frozen.  Not
- * mlockall(): that would make resident every page of every library the program is linked with, tens of megabytes that a
- * hold never touches.
+ * Keeps the memory that runs during a hold in RAM, so that no page of it has to come from a volume that is frozen.
+ * Not mlockall(): that would make resident every page of every library the program is linked with, tens of megabytes
+ * that a hold never touches.
  */
 #ifndef COMMON_MEMORY_LOCK_H
 #define COMMON_MEMORY_LOCK_H

@@ -15,23 +15,24 @@ struct process {
 };
 
 struct process_options {
-  const char *path;        /* absolute path of the program */
-  char *const *arguments;  /* argv */
-  char *const *environment; /* NULL: this process's own */
+  const char *path;                   /* absolute path of the program */
+  char *const *arguments;             /* argv */
+  char *const *environment;           /* NULL: this process's own */
   int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
-  bool own_group;          /* its own process group, so that all of it can be killed */
+  bool own_group;                     /* its own process group, so that all of it can be killed */
 };
 
 /* Starts a program. Signals are at their defaults and unblocked in it, and no other descriptor is inherited. */
 int process_start(const struct process_options *options, struct process *ret, struct umbra_error *err);
 
 /*
- * Ends what is left: kills the process (its whole group with group) with SIGKILL, waits for it and closes the pidfd. Fine for
- * an empty or already reaped process.
+ * Ends what is left: kills the process (its whole group with group) with SIGKILL, waits for it and closes the pidfd.
+ * Fine for an empty or already reaped process.
  */
 void process_end(struct process *p, bool group);
 
-/* Waits until it has ended, at most timeout_ms (-1: for ever). Returns the wait status >= 0, or -ETIMEDOUT. Reaps it. */
+/* Waits until it has ended, at most timeout_ms (-1: for ever). Returns the wait status >= 0, or -ETIMEDOUT. Reaps it.
+ */
 int process_wait(struct process *p, int timeout_ms);
 
 /* For liveness of strangers: start time of a process in clock ticks since boot; with the pid it names one process. */

@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-size_t strv_count(char *const *list);                  /* NULL counts as empty */
-int strv_append(char ***list, const char *text);       /* copies; 0 or -ENOMEM */
-int strv_append_take(char ***list, char *text);        /* owns text from now on, even on failure */
+size_t strv_count(char *const *list);            /* NULL counts as empty */
+int strv_append(char ***list, const char *text); /* copies; 0 or -ENOMEM */
+int strv_append_take(char ***list, char *text);  /* owns text from now on, even on failure */
 bool strv_contains(char *const *list, const char *text);
 void strv_free(char **list);
 

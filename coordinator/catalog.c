@@ -74,7 +74,8 @@ static int load_file(int directory_fd, const char *name, json_t *entries, json_t
   if (r >= 0 && whole(entry, id))
     return insert_by_time(entries, entry) < 0 ? error_code(err, -ENOMEM, "reading the catalogue") : 0;
   json_decref(entry);
-  return json_array_append_new(damaged, json_string(name)) < 0 ? error_code(err, -ENOMEM, "reading the catalogue") : 0;
+  return json_array_append_new(damaged, json_string(name)) < 0 ? error_code(err, -ENOMEM, "reading the catalogue")
+                                                               : 0;
 }
 
 int catalog_load(const char *state_dir, json_t **ret, json_t **ret_damaged, struct umbra_error *err) {
@@ -130,8 +131,8 @@ int catalog_find(const json_t *entries, const char *text, json_t **ret_borrowed,
                      "umbra list sets)",
                      text, (int)ID_PREFIX_CHARACTERS_MIN);
   if (matches > 1)
-    return error_set(err, -EEXIST, UMBRA_REASON_INVALID, "'%s' names %zu sets or shadow copies: use more of the id", text,
-                     matches);
+    return error_set(err, -EEXIST, UMBRA_REASON_INVALID, "'%s' names %zu sets or shadow copies: use more of the id",
+                     text, matches);
   *ret_borrowed = found;
   if (ret_shadow)
     *ret_shadow = found_shadow;

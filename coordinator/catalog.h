@@ -20,8 +20,8 @@ int catalog_remove(const char *state_dir, const char *id, struct umbra_error *er
 int catalog_load(const char *state_dir, json_t **ret, json_t **ret_damaged, struct umbra_error *err);
 
 /*
- * Finds the one entry that text names: id, unique prefix or label of the set, or id or unique prefix of a shadow copy of
- * it. *ret_shadow (may be NULL): borrowed id of that shadow copy, NULL when the set itself was named.
+ * Finds the one entry that text names: id, unique prefix or label of the set, or id or unique prefix of a shadow copy
+ * of it. *ret_shadow (may be NULL): borrowed id of that shadow copy, NULL when the set itself was named.
  */
 int catalog_find(const json_t *entries, const char *text, json_t **ret_borrowed, const char **ret_shadow,
                  struct umbra_error *err);

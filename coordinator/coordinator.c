@@ -59,7 +59,8 @@ int coordinator_prepare(struct coordinator *c, struct umbra_error *err) {
   if (geteuid() != 0)
     return error_set(err, -EPERM, UMBRA_REASON_ACCESS, "only root can make, show or remove shadow copies");
   /* 0700: what shadow copies hold is not for everybody, whatever the live file's mode was meanwhile changed to. */
-  static const char *const state[] = {"", "sets", "storage"}, *const runtime[] = {"", "sets", "volumes", "mounts", "mnt"};
+  static const char *const state[] = {"", "sets", "storage"}, *const runtime[] = {"", "sets", "volumes", "mounts",
+                                                                                  "mnt"};
   for (size_t i = 0; i < sizeof state / sizeof state[0]; i++) {
     int r = make_directory(c->state_dir, state[i], 0700, err);
     if (r < 0)

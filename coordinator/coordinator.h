@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What all sets of one process share: directories, limits, the event loop, and whom to tell.  A process has one; the `umbra`
- * program makes it for a command, a daemon could keep it.
+ * What all sets of one process share: directories, limits, the event loop, and whom to tell.  A process has one; the
+ * `umbra` program makes it for a command, a daemon could keep it.
  */
 #ifndef COORDINATOR_COORDINATOR_H
 #define COORDINATOR_COORDINATOR_H
@@ -15,10 +15,10 @@
 
 /* Defaults in limits.c; an admin sets them in CONFIG/umbra.conf, umbra.conf(5). */
 struct coordinator_limits {
-  int64_t hold_ms;        /* first FIFREEZE to last FITHAW */
-  int64_t freeze_ms;      /* a writer's freeze to its thaw */
-  int64_t prepare_ms;     /* each other event of a writer; a provider without progress */
-  int64_t queue_ms;       /* waiting for other sets of the same volumes */
+  int64_t hold_ms;    /* first FIFREEZE to last FITHAW */
+  int64_t freeze_ms;  /* a writer's freeze to its thaw */
+  int64_t prepare_ms; /* each other event of a writer; a provider without progress */
+  int64_t queue_ms;   /* waiting for other sets of the same volumes */
 };
 
 typedef void (*coordinator_progress)(void *userdata, const char *phase, const char *volume, uint64_t done_bytes,

@@ -4,20 +4,21 @@
  *
  * Invariants
  *  1. FIFREEZE is called by the guardian only, each volume's by the volume's own thread, and its state says
- *     FREEZING before the call.  So whoever finds the guardian dead knows from the shared page which volumes can be frozen.
+ *     FREEZING before the call.  So whoever finds the guardian dead knows from the shared page which volumes can be
+ * frozen.
  *  2. A volume whose FIFREEZE failed is never thawed: EBUSY means that somebody else holds it.
- *  3. Once `leaving` is set, a thread whose FIFREEZE returns thaws at once.  Hence thawing never has to wait for a freeze
- *     that is stuck, and nothing stays frozen after it.
+ *  3. Once `leaving` is set, a thread whose FIFREEZE returns thaws at once.  Hence thawing never has to wait for a
+ * freeze that is stuck, and nothing stays frozen after it.
  *  4. Thaws of all volumes are started together, without regard to levels: a filesystem on an image that lies on
  *     another frozen volume writes to it while it thaws and just waits for that volume's own thaw.
  *  5. The main thread never calls anything that can block on a volume: it only polls.  It reacts to the coordinator's
  *     death and to deadlines while threads are in FIFREEZE.
- *  6. Between the first FIFREEZE and the last FITHAW nothing is allocated, opened by path or written to a file.  Memory is
- *     locked, threads exist, and the one file written (/sys/kernel/rcu_expedited) is open.
+ *  6. Between the first FIFREEZE and the last FITHAW nothing is allocated, opened by path or written to a file.
+ * Memory is locked, threads exist, and the one file written (/sys/kernel/rcu_expedited) is open.
  *
  * Most of an FIFREEZE is waiting for RCU grace periods (percpu_rw_semaphore of the superblock, three levels). With
- * rcu_expedited these take microseconds instead of tens of milliseconds, at the price of interrupting each CPU once; it is
- * set for the length of the freeze only and put back (docs/decisions/ tells the figures).
+ * rcu_expedited these take microseconds instead of tens of milliseconds, at the price of interrupting each CPU once;
+ * it is set for the length of the freeze only and put back (docs/decisions/ tells the figures).
  */
 #include "coordinator/guardian.h"
 
@@ -52,13 +53,13 @@ struct guardian {
   const struct guardian_config *config;
   struct guardian_shared *shared;
   struct keeper *keepers;
-  int done_event;       /* eventfd: one for each order that a keeper finished */
-  size_t pending;       /* orders given and not yet finished */
-  atomic_bool leaving;  /* invariant 3 */
-  int64_t deadline_ns;  /* 0: none */
-  int expedited_fd;     /* -1: the kernel has no such switch */
+  int done_event;      /* eventfd: one for each order that a keeper finished */
+  size_t pending;      /* orders given and not yet finished */
+  atomic_bool leaving; /* invariant 3 */
+  int64_t deadline_ns; /* 0: none */
+  int expedited_fd;    /* -1: the kernel has no such switch */
   /* The hold under way. */
-  uint32_t command;     /* whose orders are pending; 0: none */
+  uint32_t command; /* whose orders are pending; 0: none */
   unsigned level;
   int64_t hold_limit_ns;
 };
@@ -348,8 +349,8 @@ static _Noreturn void guard(struct guardian *g) {
 
 /* Signals meant for the coordinator's terminal group must not end the one process that thaws. */
 static void ignore_signals(void) {
-  static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2,
-                                SIGALRM};
+  static const int signals[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGTSTP, SIGTTIN,
+                                SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM};
   for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
     (void)signal(signals[i], SIG_IGN);
   (void)signal(SIGCHLD, SIG_DFL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guardian: a small process that freezes and thaws, and that thaws by itself when the coordinator dies, hangs or is
- * late.  This header is the protocol between the two; guardian.c is the process, hold.c the coordinator's side.
+ * The guardian: a small process that freezes and thaws, and that thaws by itself when the coordinator dies, hangs or
+ * is late.  This header is the protocol between the two; guardian.c is the process, hold.c the coordinator's side.
  * Source: FIFREEZE/FITHAW in ioctl_fs(2) and fsfreeze(8), pidfd_open(2); Linux fs/super.c for who may thaw what.
  */
 #ifndef COORDINATOR_GUARDIAN_H
@@ -14,8 +14,8 @@
 
 enum { GUARDIAN_VOLUMES_MAX = 64 };
 
-/* States of one volume. Only the volume's own thread in the guardian moves it, except that the coordinator does once the
- * guardian is known to be gone. */
+/* States of one volume. Only the volume's own thread in the guardian moves it, except that the coordinator does once
+ * the guardian is known to be gone. */
 enum guardian_volume_state {
   GUARDIAN_VOLUME_THAWED,
   GUARDIAN_VOLUME_FREEZING, /* FIFREEZE has been called and has not returned: it may be frozen any moment */
@@ -25,9 +25,9 @@ enum guardian_volume_state {
 /* One page that both processes see. Written by the guardian unless said otherwise. */
 struct guardian_shared {
   struct {
-    _Atomic int state;                 /* enum guardian_volume_state */
-    _Atomic int result;                /* of the last FIFREEZE or FITHAW: 0 or negative errno */
-    _Atomic int64_t freeze_began_ns;   /* monotonic */
+    _Atomic int state;               /* enum guardian_volume_state */
+    _Atomic int result;              /* of the last FIFREEZE or FITHAW: 0 or negative errno */
+    _Atomic int64_t freeze_began_ns; /* monotonic */
     _Atomic int64_t frozen_ns, thawed_ns;
   } volumes[GUARDIAN_VOLUMES_MAX];
   _Atomic bool overrun;   /* a deadline passed: the guardian thawed by itself */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The coordinator's side of the hold.  It trusts the guardian to freeze and thaw, and the shared page to tell what is frozen
- * should the guardian be killed: then, and only when the guardian's last thread is gone, it thaws by itself.
+ * The coordinator's side of the hold.  It trusts the guardian to freeze and thaw, and the shared page to tell what is
+ * frozen should the guardian be killed: then, and only when the guardian's last thread is gone, it thaws by itself.
  */
 #include "coordinator/hold.h"
 
@@ -38,7 +38,8 @@ static void child_main(struct hold *h, int socket) {
   guardian_main(&h->config);
 }
 
-static int receive(struct hold *h, uint32_t command, int64_t by_ns, struct guardian_reply *ret, struct umbra_error *err) {
+static int receive(struct hold *h, uint32_t command, int64_t by_ns, struct guardian_reply *ret,
+                   struct umbra_error *err) {
   for (;;) {
     struct pollfd polls[] = {{.fd = h->socket, .events = POLLIN}, {.fd = h->pidfd, .events = POLLIN}};
     int64_t left_ms = by_ns == 0 ? -1 : (by_ns - clock_monotonic_ns()) / NS_PER_MS + 1;
@@ -149,8 +150,8 @@ int hold_sync(struct hold *h, int64_t by_ns, struct umbra_error *err) {
 }
 
 static int freeze_failure(const struct hold *h, const struct guardian_reply *answer, struct umbra_error *err) {
-  const char *name = answer->volume >= 0 && (size_t)answer->volume < h->config.volume_count ? h->names[answer->volume]
-                                                                                             : NULL;
+  const char *name =
+      answer->volume >= 0 && (size_t)answer->volume < h->config.volume_count ? h->names[answer->volume] : NULL;
   if (!name)
     return error_set(err, answer->result, UMBRA_REASON_HOLD_TIMEOUT,
                      "the volumes could not be frozen within the hold's limit; they have been released");
@@ -168,7 +169,8 @@ int hold_begin(struct hold *h, int64_t limit_ns, struct umbra_error *err) {
   int r = ask(h, GUARDIAN_COMMAND_HOLD, limit_ns, err);
   if (r < 0)
     return r;
-  r = receive(h, GUARDIAN_COMMAND_HOLD, clock_monotonic_ns() + limit_ns + GUARDIAN_ANSWER_MS * NS_PER_MS, &answer, err);
+  r = receive(h, GUARDIAN_COMMAND_HOLD, clock_monotonic_ns() + limit_ns + GUARDIAN_ANSWER_MS * NS_PER_MS, &answer,
+              err);
   if (r >= 0 && answer.result < 0)
     r = freeze_failure(h, &answer, err);
   return r;
@@ -202,7 +204,8 @@ int hold_end(struct hold *h, struct umbra_error *err) {
     return error_set(err, -EINVAL, UMBRA_REASON_FREEZE, "volume '%s' was thawed by someone else during the hold",
                      h->names[answer.volume]);
   if (answer.result < 0)
-    return error_code(err, answer.result, "releasing volume '%s'", answer.volume >= 0 ? h->names[answer.volume] : "?");
+    return error_code(err, answer.result, "releasing volume '%s'",
+                      answer.volume >= 0 ? h->names[answer.volume] : "?");
   return 0;
 }
 
@@ -220,8 +223,7 @@ void hold_rescue(struct hold *h) {
   /* Frozen last thaws first: an upper filesystem's thaw may have to write to a lower one. */
   for (unsigned level = GUARDIAN_VOLUMES_MAX; level-- > 0;)
     for (size_t i = 0; i < h->config.volume_count; i++) {
-      if (h->config.volumes[i].level != level ||
-          atomic_load(&h->shared->volumes[i].state) == GUARDIAN_VOLUME_THAWED)
+      if (h->config.volumes[i].level != level || atomic_load(&h->shared->volumes[i].state) == GUARDIAN_VOLUME_THAWED)
         continue;
       if (ioctl(h->config.volumes[i].fd, FITHAW, 0) < 0 && errno != EINVAL)
         log_error("volume '%s' could not be thawed: %s", h->names[i], strerror(errno));

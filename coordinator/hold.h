@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The hold, as the coordinator sees it: a guardian process that freezes and releases the volumes of one set.  All calls block
- * until the guardian answers or a deadline passes; none allocates between hold_begin() and hold_end().
+ * The hold, as the coordinator sees it: a guardian process that freezes and releases the volumes of one set.  All
+ * calls block until the guardian answers or a deadline passes; none allocates between hold_begin() and hold_end().
  */
 #ifndef COORDINATOR_HOLD_H
 #define COORDINATOR_HOLD_H
@@ -13,20 +13,20 @@
 #include <sys/types.h>
 
 struct hold {
-  bool open;            /* started and not yet stopped */
-  pid_t pid;            /* of the guardian; 0: none */
+  bool open; /* started and not yet stopped */
+  pid_t pid; /* of the guardian; 0: none */
   int pidfd, socket;
-  int self_pidfd;       /* what the guardian watches */
-  int expedited_fd;     /* to put the kernel's setting back if the guardian could not */
+  int self_pidfd;   /* what the guardian watches */
+  int expedited_fd; /* to put the kernel's setting back if the guardian could not */
   struct guardian_shared *shared;
   struct guardian_config config;
   const char *names[GUARDIAN_VOLUMES_MAX]; /* for messages; the caller's */
-  bool dead;            /* the guardian was lost: no other hold is possible */
-  int64_t hold_ns;      /* of the last complete hold: first FIFREEZE call to last FITHAW return */
+  bool dead;                               /* the guardian was lost: no other hold is possible */
+  int64_t hold_ns;                         /* of the last complete hold: first FIFREEZE call to last FITHAW return */
 };
 
 struct hold_volume {
-  int fd;           /* stays the caller's and open until hold_stop() */
+  int fd; /* stays the caller's and open until hold_stop() */
   unsigned level;
   const char *name;
 };

@@ -52,7 +52,8 @@ int journal_open(struct journal *j, const char *runtime_dir, const char *id, str
     return r;
   char name[64];
   (void)snprintf(name, sizeof name, "%s.lock", id);
-  /* Another process may meet the file before it is locked, take it for a dead owner's and remove it: then once more. */
+  /* Another process may meet the file before it is locked, take it for a dead owner's and remove it: then once more.
+   */
   for (;;) {
     CLEANUP_CLOSE int fd = openat(j->directory_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 || flock(fd, LOCK_EX) < 0)
@@ -98,8 +99,8 @@ static bool owner_lives(const json_t *document) {
 }
 
 /*
- * Locks an entry whose owner is dead. Returns the descriptor, or -EBUSY if it is alive.  An owner that is dead while the lock is
- * taken has a guardian that is still cleaning up: worth a wait.
+ * Locks an entry whose owner is dead. Returns the descriptor, or -EBUSY if it is alive.  An owner that is dead while
+ * the lock is taken has a guardian that is still cleaning up: worth a wait.
  */
 static int lock_dead(int directory_fd, const char *id, const json_t *document) {
   char name[64];

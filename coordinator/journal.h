@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The runtime journal: RUNTIME/sets/ID.json says what a set that is being made, or that goes with its owner, has left to
- * undo; RUNTIME/sets/ID.lock is locked (flock(2)) for as long as its owner or its guardian lives.  So "dead" needs no
- * guess: whoever gets the lock may clean up.  The lock is taken before the document appears.
+ * The runtime journal: RUNTIME/sets/ID.json says what a set that is being made, or that goes with its owner, has left
+ * to undo; RUNTIME/sets/ID.lock is locked (flock(2)) for as long as its owner or its guardian lives.  So "dead" needs
+ * no guess: whoever gets the lock may clean up.  The lock is taken before the document appears.
  */
 #ifndef COORDINATOR_JOURNAL_H
 #define COORDINATOR_JOURNAL_H
@@ -23,12 +23,13 @@ int journal_open(struct journal *j, const char *runtime_dir, const char *id, str
 /* Replaces the document. Not during a hold. */
 int journal_write(struct journal *j, const json_t *document, struct umbra_error *err);
 
-/* Lets go of the entry; remove: it has nothing left to undo. Fine on a struct that was never opened (zeroed, fds -1). */
+/* Lets go of the entry; remove: it has nothing left to undo. Fine on a struct that was never opened (zeroed, fds -1).
+ */
 void journal_close(struct journal *j, bool remove);
 
 /*
- * For each entry: found(context, id, document, alive). Entries whose owner is dead are locked during the call; if found
- * returns 1 the entry is removed. Documents that cannot be read are reported as JSON null.
+ * For each entry: found(context, id, document, alive). Entries whose owner is dead are locked during the call; if
+ * found returns 1 the entry is removed. Documents that cannot be read are reported as JSON null.
  */
 typedef int (*journal_found)(void *context, const char *id, const json_t *document, bool alive);
 int journal_scan(const char *runtime_dir, journal_found found, void *context, struct umbra_error *err);

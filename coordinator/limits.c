@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * CONFIG/umbra.conf: lines `name = value`, `#` begins a comment.  Unknown names are errors: a limit that is silently not
- * applied is worse than a command that says so.
+ * CONFIG/umbra.conf: lines `name = value`, `#` begins a comment.  Unknown names are errors: a limit that is silently
+ * not applied is worse than a command that says so.
  */
 #include "coordinator/coordinator.h"
 

@@ -97,7 +97,8 @@ static int remove_shadows(const json_t *document) {
     int r = p ? p->remove(json_object_get(shadow, "record"), &err)
               : error_set(&err, -ENOENT, UMBRA_REASON_NOT_FOUND, "its provider is not there");
     if (r < 0) {
-      log_warning("removing shadow copy %s of a set that died: %s", json_get_string_or(shadow, "id", "?"), err.message);
+      log_warning("removing shadow copy %s of a set that died: %s", json_get_string_or(shadow, "id", "?"),
+                  err.message);
       result = r;
     }
   }
@@ -167,9 +168,8 @@ static void remove_stale_locks(const struct coordinator *c) {
   CLEANUP_CLOSEDIR DIR *dir = opendir(path);
   struct dirent *entry;
   while (dir && (entry = readdir(dir))) {
-    CLEANUP_CLOSE int fd = entry->d_type == DT_REG
-                               ? openat(dirfd(dir), entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
-                               : -1;
+    CLEANUP_CLOSE int fd =
+        entry->d_type == DT_REG ? openat(dirfd(dir), entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
     /* While this lock is held nobody else takes the file for theirs, see lock_volume(). */
     if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
       (void)unlinkat(dirfd(dir), entry->d_name, 0);

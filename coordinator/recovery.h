@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * After a crash: thaws what was held, tells writers, removes half-made shadow copies and those that should have gone with
- * their owner.  Works from the journal alone, in any process: the dead coordinator's guardian, or the next command.
+ * After a crash: thaws what was held, tells writers, removes half-made shadow copies and those that should have gone
+ * with their owner.  Works from the journal alone, in any process: the dead coordinator's guardian, or the next
+ * command.
  */
 #ifndef COORDINATOR_RECOVERY_H
 #define COORDINATOR_RECOVERY_H
@@ -10,7 +11,8 @@
 
 #include <stddef.h>
 
-/* All dead entries. *ret_count (may be NULL): how many were cleaned up. What fails is warned of and stays for next time. */
+/* All dead entries. *ret_count (may be NULL): how many were cleaned up. What fails is warned of and stays for next
+ * time. */
 int recovery_run(const struct coordinator *c, size_t *ret_count, struct umbra_error *err);
 
 /* In a guardian, which holds the entry's lock: the same for one set. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The instant: everything between the first FIFREEZE and the last FITHAW.  Here this process does nothing but wait for the
- * guardian and for its workers, without the event loop: nothing is allocated, opened, written or logged to disk.
+ * The instant: everything between the first FIFREEZE and the last FITHAW.  Here this process does nothing but wait
+ * for the guardian and for its workers, without the event loop: nothing is allocated, opened, written or logged to
+ * disk.
  */
 #include "coordinator/set.h"
 
@@ -45,16 +46,17 @@ static int wait_for_commits(struct set *s) {
     if (set_workers_idle(s))
       return 0;
     if (clock_monotonic_ns() >= by_ns || (s->hold.shared && atomic_load(&s->hold.shared->overrun)))
-      return error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_HOLD_TIMEOUT,
-                       "the provider's commit took longer than the hold's limit of %lld ms; the volumes have been released",
-                       (long long)s->coordinator->limits.hold_ms);
+      return error_set(
+          set_error(s), -ETIMEDOUT, UMBRA_REASON_HOLD_TIMEOUT,
+          "the provider's commit took longer than the hold's limit of %lld ms; the volumes have been released",
+          (long long)s->coordinator->limits.hold_ms);
     struct pollfd polls[] = {{.fd = s->workers_event, .events = POLLIN},
                              {.fd = hold_guardian_pidfd(&s->hold), .events = POLLIN}};
     (void)poll(polls, 2, COMMIT_POLL_MS);
     if (polls[1].revents && any_held(s)) {
       s->hold.dead = true;
-      return error_set(set_error(s), -EPIPE, UMBRA_REASON_INTERNAL, "the guardian process (pid %d) died during the hold",
-                       (int)s->hold.pid);
+      return error_set(set_error(s), -EPIPE, UMBRA_REASON_INTERNAL,
+                       "the guardian process (pid %d) died during the hold", (int)s->hold.pid);
     }
     eventfd_t ignored;
     if (polls[0].revents)
@@ -112,7 +114,8 @@ enum set_event set_release_volumes(struct set *s) {
     return SET_EVENT_FAILED;
   }
   if (s->freeze_began_ns > 0 && clock_monotonic_ns() > s->freeze_by_ns) {
-    (void)error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_WRITER_TIMEOUT, "writers were frozen longer than their limit");
+    (void)error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_WRITER_TIMEOUT,
+                    "writers were frozen longer than their limit");
     return SET_EVENT_FAILED;
   }
   /* A release disarms the guardian; writers are still frozen. */

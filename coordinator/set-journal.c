@@ -76,7 +76,8 @@ enum { ABORT_LIMIT_MS = 10000 };
 
 void set_guardian_abort_writers(void *context) {
   const struct set *s = context;
-  /* Who is told is what the coordinator has journalled; its memory here is as of the fork, before anybody was told. */
+  /* Who is told is what the coordinator has journalled; its memory here is as of the fork, before anybody was told.
+   */
   recovery_abort_writers(s->coordinator->runtime_dir, s->id, s->lock_document_fd, ABORT_LIMIT_MS);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What providers do for a set, each shadow copy on its worker: prepare, precommit, postcommit, remove; progress and stalls. */
+/* What providers do for a set, each shadow copy on its worker: prepare, precommit, postcommit, remove; progress and
+ * stalls. */
 #include "coordinator/set.h"
 
 #include "common/clock.h"
@@ -88,8 +89,8 @@ static enum set_event operation_ended(struct set *s) {
   if (r == -EAGAIN && s->state == SET_POSTCOMMITTING) {
     if (++s->rewinds < COMMIT_TRIES_MAX)
       return SET_EVENT_AGAIN;
-    (void)error_set(set_error(s), -EBUSY, UMBRA_REASON_PROVIDER, "the volume changed too much: gave up after %d tries",
-                    (int)COMMIT_TRIES_MAX);
+    (void)error_set(set_error(s), -EBUSY, UMBRA_REASON_PROVIDER,
+                    "the volume changed too much: gave up after %d tries", (int)COMMIT_TRIES_MAX);
   }
   if (r < 0)
     return SET_EVENT_FAILED;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is to be done, and how: paths → volumes → providers, storage, order of freezing, involved writers, and the queue. */
+/* What is to be done, and how: paths → volumes → providers, storage, order of freezing, involved writers, and the
+ * queue. */
 #include "coordinator/set.h"
 
 #include "common/cleanup.h"
@@ -75,8 +76,8 @@ static void drop_whole_scopes(struct set *s) {
 
 static int choose_provider(struct set *s, struct set_member *m, struct umbra_error *err) {
   struct provider_needs needs = {.persistent = s->request.persistent, .read_write = s->request.read_write};
-  m->provider = provider_choose(s->request.provider, &needs, m->shadow.volume, s->coordinator->config_dir, &m->shadow.as,
-                                err);
+  m->provider =
+      provider_choose(s->request.provider, &needs, m->shadow.volume, s->coordinator->config_dir, &m->shadow.as, err);
   return m->provider ? 0 : (err->code < 0 ? err->code : -EOPNOTSUPP);
 }
 
@@ -103,8 +104,9 @@ static int choose_storage(struct set *s, struct set_member *m, struct umbra_erro
 }
 
 /*
- * Who is frozen by the guardian, and who commits when.  One volume that holds itself can share the instant of the others by
- * committing inside their hold; not if it lies on one of them (it would wait for it), and not more than one.
+ * Who is frozen by the guardian, and who commits when.  One volume that holds itself can share the instant of the
+ * others by committing inside their hold; not if it lies on one of them (it would wait for it), and not more than
+ * one.
  */
 static int plan_hold(struct set *s, struct umbra_error *err) {
   const struct volume *volumes[SET_VOLUMES_MAX];
@@ -169,10 +171,11 @@ static int involve_writers(struct set *s, struct umbra_error *err) {
                                   s->request.scope_paths ? s->request.paths : NULL, &missing);
     if (w->involved && missing) {
       s->degraded = true;
-      coordinator_warn(s->coordinator,
-                       "writer '%s' also has files on volume '%s', which is not in the set: its data are not consistent "
-                       "as a whole (add a path there)",
-                       w->name, missing->mount_point);
+      coordinator_warn(
+          s->coordinator,
+          "writer '%s' also has files on volume '%s', which is not in the set: its data are not consistent "
+          "as a whole (add a path there)",
+          w->name, missing->mount_point);
     }
   }
   return 0;
@@ -236,7 +239,8 @@ static int lock_path(const struct set_member *m, char path[PATH_MAX]) {
   for (const char *at = m->shadow.volume->key; *at && n < sizeof name - 1; at++)
     name[n++] = *at == '/' ? '_' : *at;
   name[n] = 0;
-  return (size_t)snprintf(path, PATH_MAX, "%s/volumes/%s", m->shadow.runtime_dir, name) >= PATH_MAX ? -ENAMETOOLONG : 0;
+  return (size_t)snprintf(path, PATH_MAX, "%s/volumes/%s", m->shadow.runtime_dir, name) >= PATH_MAX ? -ENAMETOOLONG
+                                                                                                    : 0;
 }
 
 static int lock_volume(struct set *s, struct set_member *m, struct umbra_error *err) {
@@ -250,7 +254,8 @@ static int lock_volume(struct set *s, struct set_member *m, struct umbra_error *
   if (flock(fd, LOCK_EX | LOCK_NB) < 0)
     return errno == EWOULDBLOCK ? -EWOULDBLOCK
                                 : error_errno(err, "queueing for volume '%s'", m->shadow.volume->mount_point);
-  /* Who had it may have removed the file just before it let go; then this lock is of a file that nobody else will meet. */
+  /* Who had it may have removed the file just before it let go; then this lock is of a file that nobody else will
+   * meet. */
   struct stat named, ours;
   if (stat(path, &named) < 0 || fstat(fd, &ours) < 0 || named.st_ino != ours.st_ino)
     return -EWOULDBLOCK;
@@ -302,7 +307,8 @@ static int start_guardian(struct set *s, struct umbra_error *err) {
   size_t n = 0;
   for (size_t i = 0; i < s->member_count; i++)
     if (s->members[i].hold)
-      volumes[n++] = (struct hold_volume){.fd = s->members[i].shadow.volume_fd, .level = s->members[i].level,
+      volumes[n++] = (struct hold_volume){.fd = s->members[i].shadow.volume_fd,
+                                          .level = s->members[i].level,
                                           .name = s->members[i].shadow.volume->mount_point};
   return hold_start(&s->hold, volumes, n, set_guardian_abort_writers, set_guardian_clean_up, s, err);
 }
@@ -324,8 +330,8 @@ enum set_event set_queue(struct set *s) {
       coordinator_warn(s->coordinator, "volume '%s': waiting for another set that is being made of it",
                        busy->mount_point);
     s->queue_told = true;
-    r = sd_event_add_time_relative(s->coordinator->loop, &s->on_tick, CLOCK_MONOTONIC, QUEUE_POLL_MS * 1000, 0, on_queue,
-                                   s);
+    r = sd_event_add_time_relative(s->coordinator->loop, &s->on_tick, CLOCK_MONOTONIC, QUEUE_POLL_MS * 1000, 0,
+                                   on_queue, s);
     if (r >= 0)
       return SET_EVENT_NONE;
   }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Every legal move of a set.  Nothing else changes a state; an action (set.c) returns an event and never sets the state.  An
- * event that has no row here from the present state is refused and logged, and changes nothing.
+ * Every legal move of a set.  Nothing else changes a state; an action (set.c) returns an event and never sets the
+ * state.  An event that has no row here from the present state is refused and logged, and changes nothing.
  *
  *   new → gathering → resolving → queued → preparing-backup → preparing → preparing-snapshot → freezing
  *       → precommitting → holding → committing → releasing → thawing → postcommitting → post-snapshot
@@ -18,8 +18,8 @@
  *   preparing on          the journal names whatever providers have made (they save before they make)
  *   freezing…thawing      the guardian is armed: it thaws and aborts if this process dies, hangs or is late
  *   holding…releasing     volumes may be frozen: nothing is opened, written or allocated by this process
- *   publishing on         the shadow copies are whole; READY: the catalogue names them (auto-release: the journal does)
- *   aborting on           no volume is frozen
+ *   publishing on         the shadow copies are whole; READY: the catalogue names them (auto-release: the journal
+ * does) aborting on           no volume is frozen
  */
 #include "coordinator/set-states.h"
 
@@ -45,7 +45,9 @@ static const struct state states[] = {
     [SET_HOLDING] = {.name = "holding", .deadline = SET_DEADLINE_HOLD, .held = true, .writers_frozen = true},
     [SET_COMMITTING] = {.name = "committing", .deadline = SET_DEADLINE_HOLD, .held = true, .writers_frozen = true},
     [SET_RELEASING] = {.name = "releasing", .deadline = SET_DEADLINE_HOLD, .held = true, .writers_frozen = true},
-    [SET_RELEASING_AGAIN] = {.name = "releasing-again", .deadline = SET_DEADLINE_HOLD, .held = true,
+    [SET_RELEASING_AGAIN] = {.name = "releasing-again",
+                             .deadline = SET_DEADLINE_HOLD,
+                             .held = true,
                              .writers_frozen = true},
     [SET_THAWING] = {.name = "thawing", .deadline = SET_DEADLINE_CALL, .writers_frozen = true},
     [SET_POSTCOMMITTING] = {.name = "postcommitting", .deadline = SET_DEADLINE_PROGRESS},
@@ -64,9 +66,9 @@ static const struct state states[] = {
 _Static_assert(sizeof states / sizeof states[0] == SET_STATE_MAX, "a state is missing");
 
 static const char *const event_names[] = {
-    [SET_EVENT_NONE] = "none",         [SET_EVENT_START] = "start",       [SET_EVENT_DONE] = "done",
-    [SET_EVENT_FAILED] = "failed",     [SET_EVENT_AGAIN] = "again",       [SET_EVENT_DEADLINE] = "deadline",
-    [SET_EVENT_CANCEL] = "cancel",     [SET_EVENT_COMPLETE] = "complete", [SET_EVENT_RELEASE] = "release",
+    [SET_EVENT_NONE] = "none",     [SET_EVENT_START] = "start",       [SET_EVENT_DONE] = "done",
+    [SET_EVENT_FAILED] = "failed", [SET_EVENT_AGAIN] = "again",       [SET_EVENT_DEADLINE] = "deadline",
+    [SET_EVENT_CANCEL] = "cancel", [SET_EVENT_COMPLETE] = "complete", [SET_EVENT_RELEASE] = "release",
 };
 _Static_assert(sizeof event_names / sizeof event_names[0] == SET_EVENT_MAX, "an event is missing");
 

@@ -25,12 +25,12 @@ enum set_state {
   SET_POST_SNAPSHOT,      /* [post-snapshot] */
   SET_PUBLISHING,         /* into the catalogue */
   SET_READY,
-  SET_COMPLETING,         /* [backup-complete] */
-  SET_RETIRING,           /* [shutdown], shadow copies of an auto-release set go */
+  SET_COMPLETING, /* [backup-complete] */
+  SET_RETIRING,   /* [shutdown], shadow copies of an auto-release set go */
   SET_ENDED,
-  SET_RELEASING_FAILED,   /* thaw first, whatever went wrong */
-  SET_ABORTING,           /* [abort] to every writer that was told anything */
-  SET_UNDOING,            /* providers remove, in reverse */
+  SET_RELEASING_FAILED, /* thaw first, whatever went wrong */
+  SET_ABORTING,         /* [abort] to every writer that was told anything */
+  SET_UNDOING,          /* providers remove, in reverse */
   SET_FAILED,
   SET_STATE_MAX,
   SET_STATE_INVALID = -1,
@@ -41,7 +41,7 @@ enum set_event {
   SET_EVENT_START,
   SET_EVENT_DONE,
   SET_EVENT_FAILED,
-  SET_EVENT_AGAIN,    /* a provider's commit asks for another try */
+  SET_EVENT_AGAIN, /* a provider's commit asks for another try */
   SET_EVENT_DEADLINE,
   SET_EVENT_CANCEL,   /* by the requester, or it is gone */
   SET_EVENT_COMPLETE, /* the requester says how the backup went */
@@ -50,8 +50,8 @@ enum set_event {
 };
 
 /*
- * What limits the time in a state: each writer's call has a limit of its own, a provider must make progress, the time from
- * the first freeze to the thaw is one timer over several states, and the hold is the guardian's to limit.
+ * What limits the time in a state: each writer's call has a limit of its own, a provider must make progress, the time
+ * from the first freeze to the thaw is one timer over several states, and the hold is the guardian's to limit.
  */
 enum set_deadline {
   SET_DEADLINE_NONE,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Telling writers.  A writer that fails before the instant is out: it hears abort at once, the set goes on with what
- * consistency is left (and with less than --require asks for, fails).  A freeze that takes longer than its limit fails the set,
- * since by then every other writer has been frozen as long.
+ * consistency is left (and with less than --require asks for, fails).  A freeze that takes longer than its limit
+ * fails the set, since by then every other writer has been frozen as long.
  */
 #include "coordinator/set.h"
 
@@ -45,7 +45,8 @@ static int tell(struct set *s, size_t i, enum writer_event event) {
 }
 
 /* Tells all writers that want(w) is true for. The end of the last call moves the set. */
-static enum set_event tell_all(struct set *s, enum writer_event event, bool (*want)(const struct set *, const struct writer *)) {
+static enum set_event tell_all(struct set *s, enum writer_event event,
+                               bool (*want)(const struct set *, const struct writer *)) {
   s->telling = event;
   for (size_t i = 0; i < s->writer_count; i++)
     if (want(s, s->writers[i]) && tell(s, i, event) < 0)
@@ -272,4 +273,3 @@ static void on_called(struct writer *w, enum writer_event event, void *context) 
   if (s->pending_calls == 0)
     set_handle(s, step_ended(s, s->telling));
 }
-

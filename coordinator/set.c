@@ -116,8 +116,11 @@ int set_new(struct coordinator *c, struct set **ret, struct umbra_error *err) {
   struct set *s = calloc(1, sizeof *s);
   if (!s)
     return error_code(err, -ENOMEM, "making a set");
-  *s = (struct set){.coordinator = c, .document_fd = -1, .lock_document_fd = -1,
-                    .journal = {.directory_fd = -1, .lock_fd = -1}, .instant = "none"};
+  *s = (struct set){.coordinator = c,
+                    .document_fd = -1,
+                    .lock_document_fd = -1,
+                    .journal = {.directory_fd = -1, .lock_fd = -1},
+                    .instant = "none"};
   pthread_mutex_init(&s->record_lock, NULL);
   for (size_t i = 0; i < SET_VOLUMES_MAX; i++) {
     s->members[i].volume_lock = -1;

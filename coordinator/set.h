@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A set: shadow copies made together, and the process of making them.  set.c moves it through the states of set-states.c; the
- * actions of the states are in set-writers.c (telling writers), set-providers.c (shadow copies), set-hold.c (the
- * instant) and set-resolve.c (what is to be done, and how).  set-document.c says what came of it.
+ * A set: shadow copies made together, and the process of making them.  set.c moves it through the states of
+ * set-states.c; the actions of the states are in set-writers.c (telling writers), set-providers.c (shadow copies),
+ * set-hold.c (the instant) and set-resolve.c (what is to be done, and how).  set-document.c says what came of it.
  */
 #ifndef COORDINATOR_SET_H
 #define COORDINATOR_SET_H
@@ -24,13 +24,13 @@ struct set_request {
   char **paths;
   char *provider, *storage, *label, *backup_type;
   uint64_t storage_bytes_max;
-  unsigned storage_percent_max;   /* of the filesystem that holds the storage; 0: no limit */
-  char **writers;                 /* only these count; NULL: all */
+  unsigned storage_percent_max; /* of the filesystem that holds the storage; 0: no limit */
+  char **writers;               /* only these count; NULL: all */
   bool no_writers;
   enum set_consistency require;
   bool require_instant;
   bool persistent, read_write, auto_release, scope_paths;
-  json_t *components;             /* previous backup stamps, told to writers; may be NULL */
+  json_t *components; /* previous backup stamps, told to writers; may be NULL */
 };
 
 struct set_member {
@@ -39,11 +39,11 @@ struct set_member {
   const struct provider *provider;
   struct worker worker;
   unsigned level;
-  int volume_lock;       /* flock of RUNTIME/volumes/KEY; -1 */
-  bool hold;             /* frozen by the guardian for this set */
-  bool commits_alone;    /* holds itself and cannot share the others' instant */
-  json_t *saved_record;  /* copy of shadow.record as last saved; protected by set->record_lock */
-  char *device;          /* loop device that stays with the set; NULL */
+  int volume_lock;      /* flock of RUNTIME/volumes/KEY; -1 */
+  bool hold;            /* frozen by the guardian for this set */
+  bool commits_alone;   /* holds itself and cannot share the others' instant */
+  json_t *saved_record; /* copy of shadow.record as last saved; protected by set->record_lock */
+  char *device;         /* loop device that stays with the set; NULL */
 };
 
 struct set {
@@ -52,8 +52,8 @@ struct set {
   char id[37];
 
   enum set_state state;
-  struct umbra_error error;      /* why it failed */
-  bool handling;                 /* an event is being handled: calls that end meanwhile do not move the set */
+  struct umbra_error error; /* why it failed */
+  bool handling;            /* an event is being handled: calls that end meanwhile do not move the set */
   bool cancel_requested;
   unsigned commit_tries, rewinds;
 
@@ -61,39 +61,39 @@ struct set {
   struct set_member members[SET_VOLUMES_MAX];
   size_t member_count;
   struct writer **writers;
-  struct writer_call **calls;    /* under way, by index of writer */
+  struct writer_call **calls; /* under way, by index of writer */
   size_t writer_count;
   size_t pending_calls;
-  enum writer_event telling;     /* what the pending calls tell */
-  int level;                     /* while freezing or thawing: the level under way */
-  int document_fd;               /* memory file: the set's document, for writers */
-  int lock_document_fd;          /* the same as of queueing, for the guardian's aborts */
+  enum writer_event telling; /* what the pending calls tell */
+  int level;                 /* while freezing or thawing: the level under way */
+  int document_fd;           /* memory file: the set's document, for writers */
+  int lock_document_fd;      /* the same as of queueing, for the guardian's aborts */
 
-  int workers_event;             /* eventfd: a worker has finished */
-  bool workers_active;           /* an operation is under way whose end moves the set */
+  int workers_event;   /* eventfd: a worker has finished */
+  bool workers_active; /* an operation is under way whose end moves the set */
   enum worker_operation operation;
-  bool alone_phase;              /* precommitting: those that commit alone do */
+  bool alone_phase; /* precommitting: those that commit alone do */
 
   struct hold hold;
-  bool held;                     /* hold_begin() succeeded and hold_end() was not called */
+  bool held; /* hold_begin() succeeded and hold_end() was not called */
   struct journal journal;
   bool journal_open;
-  pthread_mutex_t record_lock;   /* protects saved_record of all members, and the journal's file; taken alone */
+  pthread_mutex_t record_lock; /* protects saved_record of all members, and the journal's file; taken alone */
 
   sd_event_source *on_workers, *on_cancel, *on_tick, *on_freeze_deadline, *on_guardian;
-  int64_t queued_ns;             /* when waiting began */
+  int64_t queued_ns; /* when waiting began */
   bool queue_told;
 
   /* Results. */
-  int64_t created_ns, instant_ns;     /* realtime */
+  int64_t created_ns, instant_ns;           /* realtime */
   int64_t freeze_began_ns, freeze_ended_ns; /* monotonic; 0: no writer froze */
-  int64_t freeze_by_ns;               /* monotonic; when the first writer's patience ends */
+  int64_t freeze_by_ns;                     /* monotonic; when the first writer's patience ends */
   int64_t hold_ns;
   bool degraded;
   enum set_consistency consistency;
-  const char *instant;                /* "set", "per-volume", "none" */
+  const char *instant; /* "set", "per-volume", "none" */
   bool backup_succeeded;
-  json_t *document;                   /* what set_document_build() made last */
+  json_t *document; /* what set_document_build() made last */
   char *document_text;
 };
 
@@ -158,8 +158,8 @@ void set_judge(struct set *s);
 
 void set_unlock_volumes(struct set *s); /* ends queueing: others may begin */
 int set_start_workers(struct set *s, struct umbra_error *err);
-void set_stop_workers(struct set *s);   /* waits for what is under way */
+void set_stop_workers(struct set *s); /* waits for what is under way */
 bool set_workers_idle(struct set *s);
-void set_cancel_calls(struct set *s);   /* those that may be cut short */
+void set_cancel_calls(struct set *s); /* those that may be cut short */
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One thread for each shadow copy of a set: it runs the provider's operations, one at a time, so that the coordinator's own
- * thread never blocks in a provider.  The main thread starts an operation and hears of its end through an eventfd.
+ * One thread for each shadow copy of a set: it runs the provider's operations, one at a time, so that the
+ * coordinator's own thread never blocks in a provider.  The main thread starts an operation and hears of its end
+ * through an eventfd.
  */
 #ifndef COORDINATOR_WORKER_H
 #define COORDINATOR_WORKER_H
@@ -25,11 +26,11 @@ enum worker_operation {
 struct worker {
   struct shadow *shadow;
   const struct provider *provider;
-  int done_event;            /* eventfd of the set, shared by its workers; not owned */
+  int done_event; /* eventfd of the set, shared by its workers; not owned */
   pthread_t thread;
   bool started;
 
-  pthread_mutex_t lock;      /* protects operation and busy; rank: taken alone */
+  pthread_mutex_t lock; /* protects operation and busy; rank: taken alone */
   pthread_cond_t changed;
   enum worker_operation operation;
   bool busy;
@@ -41,7 +42,7 @@ struct worker {
   /* For progress; written by the thread, read by anybody. phase points to static text. */
   _Atomic(const char *) phase;
   _Atomic uint64_t done_bytes, total_bytes;
-  _Atomic int64_t moved_ns;  /* when progress was last made (monotonic) */
+  _Atomic int64_t moved_ns; /* when progress was last made (monotonic) */
 };
 
 int worker_start(struct worker *w, struct shadow *shadow, const struct provider *provider, int done_event,

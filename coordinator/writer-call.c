@@ -264,8 +264,14 @@ int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const
   struct writer_call *c = calloc(1, sizeof *c);
   if (!c)
     return error_code(err, -ENOMEM, "telling writer '%s'", w->name);
-  *c = (struct writer_call){.writer = w, .event = event, .done = done, .context = context, .limit_ms = limit_ms,
-                            .process = {.pidfd = -1}, .stdout_fd = -1, .stderr_fd = -1};
+  *c = (struct writer_call){.writer = w,
+                            .event = event,
+                            .done = done,
+                            .context = context,
+                            .limit_ms = limit_ms,
+                            .process = {.pidfd = -1},
+                            .stdout_fd = -1,
+                            .stderr_fd = -1};
   const char *spoken = spoken_event(w->kind, event);
   int r = 0;
   struct umbra_error problem = {0};

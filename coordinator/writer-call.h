@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Telling one writer one event: a process with a deadline, its output within limits, its end reported through the event
- * loop.  A writer past its deadline, or one that prints without end, is killed with its whole process group.
+ * Telling one writer one event: a process with a deadline, its output within limits, its end reported through the
+ * event loop.  A writer past its deadline, or one that prints without end, is killed with its whole process group.
  */
 #ifndef COORDINATOR_WRITER_CALL_H
 #define COORDINATOR_WRITER_CALL_H
@@ -16,13 +16,14 @@ typedef void (*writer_called)(struct writer *w, enum writer_event event, void *c
 struct writer_call;
 
 /*
- * Starts `PATH EVENT` with the document (a memory file; each call reads it from its beginning) on standard input and UMBRA_SET,
- * UMBRA_EVENT in the environment.  done is always called, exactly once, from the event loop, even if the program cannot
- * be started.  Hooks hear freeze and thaw; abort reaches them as thaw; other events end at once. The call frees itself.
- * *ret may be kept until done is called, for writer_call_cancel().
+ * Starts `PATH EVENT` with the document (a memory file; each call reads it from its beginning) on standard input and
+ * UMBRA_SET, UMBRA_EVENT in the environment.  done is always called, exactly once, from the event loop, even if the
+ * program cannot be started.  Hooks hear freeze and thaw; abort reaches them as thaw; other events end at once. The
+ * call frees itself. *ret may be kept until done is called, for writer_call_cancel().
  */
 int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const char *set_id, int document_fd,
-                int64_t limit_ms, writer_called done, void *context, struct writer_call **ret, struct umbra_error *err);
+                int64_t limit_ms, writer_called done, void *context, struct writer_call **ret,
+                struct umbra_error *err);
 
 /* Kills the process and reports the call as failed with reason. */
 void writer_call_cancel(struct writer_call *call, enum umbra_reason reason, const char *why);

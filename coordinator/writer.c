@@ -101,8 +101,8 @@ static struct writer *writer_new(enum writer_kind kind, const char *directory, c
 /* Editors' and package managers' leftovers are no writers. */
 static bool ignored_name(const char *name) {
   size_t length = strlen(name);
-  static const char *const endings[] = {"~", ".bak", ".rpmnew", ".rpmsave", ".dpkg-old", ".dpkg-new", ".dpkg-dist",
-                                        ".dpkg-tmp", ".sample"};
+  static const char *const endings[] = {"~",         ".bak",       ".rpmnew",   ".rpmsave", ".dpkg-old",
+                                        ".dpkg-new", ".dpkg-dist", ".dpkg-tmp", ".sample"};
   if (name[0] == '.')
     return true;
   for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
@@ -316,7 +316,7 @@ bool writer_concerns(const struct writer *w, const struct volume_table *table, c
 
 json_t *writer_describe(const struct writer *w) {
   return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b}", "name", w->name, "instance", w->instance, "level",
-                   level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL, "reason",
-                   writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path), "involved",
-                   w->involved);
+                   level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL,
+                   "reason", writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path),
+                   "involved", w->involved);
 }

@@ -46,22 +46,22 @@ enum {
 
 struct writer {
   enum writer_kind kind;
-  char *path;                 /* of the executable */
-  char *name, *instance;      /* instance may be NULL */
+  char *path;            /* of the executable */
+  char *name, *instance; /* instance may be NULL */
   enum writer_level level;
-  json_t *metadata;           /* its metadata document; NULL for hooks */
-  json_t *answers;            /* object: event name → what it printed, where that was a JSON object */
+  json_t *metadata; /* its metadata document; NULL for hooks */
+  json_t *answers;  /* object: event name → what it printed, where that was a JSON object */
   int64_t freeze_limit_ms, prepare_limit_ms; /* 0: the coordinator's */
 
-  bool involved;              /* takes part in this set */
-  bool told;                  /* was told something that an abort or a shutdown has to end */
-  bool frozen;                /* freeze was begun and neither thaw nor abort has ended */
-  const char *state;          /* "stable", "waiting-for-thaw", "failed-at-freeze"… static text */
-  enum umbra_reason reason;   /* why it failed; UMBRA_REASON_NONE: it has not */
+  bool involved;                          /* takes part in this set */
+  bool told;                              /* was told something that an abort or a shutdown has to end */
+  bool frozen;                            /* freeze was begun and neither thaw nor abort has ended */
+  const char *state;                      /* "stable", "waiting-for-thaw", "failed-at-freeze"… static text */
+  enum umbra_reason reason;               /* why it failed; UMBRA_REASON_NONE: it has not */
   char failure[WRITER_MESSAGE_BYTES_MAX]; /* the same in words */
 
-  /* The processes of past events, kept as zombies until writer_free() so that their group ids stay theirs: what they left
-   * running in their groups is ended then. */
+  /* The processes of past events, kept as zombies until writer_free() so that their group ids stay theirs: what they
+   * left running in their groups is ended then. */
   struct process past[WRITER_EVENT_MAX * 2];
   size_t past_count;
 };
@@ -70,8 +70,8 @@ const char *writer_event_name(enum writer_event event); /* "prepare-backup" */
 const char *writer_level_name(enum writer_level level); /* "front-end" */
 
 /*
- * Finds the executables of both kinds. One that is refused (owner, mode) is in the list all the same, as failed. *ret and its
- * writers are the caller's: writers_free().
+ * Finds the executables of both kinds. One that is refused (owner, mode) is in the list all the same, as failed. *ret
+ * and its writers are the caller's: writers_free().
  */
 int writers_find(const char *config_dir, struct writer ***ret, size_t *ret_count, struct umbra_error *err);
 void writers_free(struct writer **writers, size_t count);
@@ -85,9 +85,9 @@ void writer_fail(struct writer *w, enum writer_event event, enum umbra_reason re
 static inline bool writer_failed(const struct writer *w) { return w->reason != UMBRA_REASON_NONE; }
 
 /*
- * Decides whether the writer is involved: one of its components has files on one of the volumes (keys), or, with paths
- * (scope), at, below or above one of them; writers without components always are.  *ret_missing (may be NULL; borrowed
- * from the table): a volume it has files on that is not in the set, or NULL.
+ * Decides whether the writer is involved: one of its components has files on one of the volumes (keys), or, with
+ * paths (scope), at, below or above one of them; writers without components always are.  *ret_missing (may be NULL;
+ * borrowed from the table): a volume it has files on that is not in the set, or NULL.
  */
 bool writer_concerns(const struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
                      size_t volume_count, char *const *paths, const struct volume **ret_missing);

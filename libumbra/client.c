@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The client handle: whom to tell, where things are, what went wrong last. It hosts the coordinator in this process. */
+/* The client handle: whom to tell, where things are, what went wrong last. It hosts the coordinator in this process.
+ */
 #include "libumbra/handles.h"
 
 #include "coordinator/recovery.h"

@@ -47,8 +47,8 @@ static json_t *present_set(const struct umbra_client *client, const json_t *entr
     CLEANUP_FREE char *directory = mount_directory_of(client, id);
     if (directory)
       (void)json_object_set_new(shadow, "mount", json_path(directory));
-    if (device && !device_is_there(device, json_object_get(json_object_get(json_object_get(entry, "records"), id),
-                                                           "record")))
+    if (device &&
+        !device_is_there(device, json_object_get(json_object_get(json_object_get(entry, "records"), id), "record")))
       (void)json_object_set_new(shadow, "device", json_null());
   }
   (void)json_object_set_new(set, "state", json_string("ready"));
@@ -74,10 +74,10 @@ static int load_sets(struct umbra_client *client, json_t **ret) {
     return r;
   size_t i;
   json_t *entry;
-  json_array_foreach(damaged, i, entry) coordinator_warn(
-      client->coordinator, "catalogue file '%s/sets/%s' is damaged: its set is not listed", client->coordinator->state_dir,
-      json_string_value(entry));
-  json_array_foreach(entries, i, entry) (void)json_array_append_new(sets, present_set(client, entry));
+  json_array_foreach(damaged, i, entry)
+      coordinator_warn(client->coordinator, "catalogue file '%s/sets/%s' is damaged: its set is not listed",
+                       client->coordinator->state_dir, json_string_value(entry));
+  json_array_foreach(entries, i, entry)(void) json_array_append_new(sets, present_set(client, entry));
   r = journal_scan(client->coordinator->runtime_dir, add_owned, sets, &client->error);
   if (r < 0)
     return r;
@@ -94,19 +94,18 @@ static int list_shadows(struct umbra_client *client, json_t **ret) {
     return r;
   json_t *list = json_array(), *set, *shadow;
   size_t i, j;
-  json_array_foreach(sets, i, set) {
-    json_array_foreach(json_object_get(set, "shadows"), j, shadow) {
-      json_t *one = json_deep_copy(shadow);
-      (void)json_object_set(one, "set", json_object_get(set, "id"));
-      (void)json_object_set(one, "created", json_object_get(set, "created"));
-      (void)json_object_set(one, "label", json_object_get(set, "label"));
-      (void)json_object_set(one, "consistency", json_object_get(set, "consistency"));
-      (void)json_object_set(one, "state", json_object_get(set, "state"));
-      (void)json_array_append_new(list, one);
-    }
-  }
-  *ret = list;
-  return 0;
+  json_array_foreach(sets, i, set){
+      json_array_foreach(json_object_get(set, "shadows"), j, shadow){json_t *one = json_deep_copy(shadow);
+  (void)json_object_set(one, "set", json_object_get(set, "id"));
+  (void)json_object_set(one, "created", json_object_get(set, "created"));
+  (void)json_object_set(one, "label", json_object_get(set, "label"));
+  (void)json_object_set(one, "consistency", json_object_get(set, "consistency"));
+  (void)json_object_set(one, "state", json_object_get(set, "state"));
+  (void)json_array_append_new(list, one);
+}
+}
+*ret = list;
+return 0;
 }
 
 /* ---- volumes and providers ---- */
@@ -129,9 +128,9 @@ static json_t *provider_verdicts(struct umbra_client *client, const struct volum
 static json_t *volume_document(struct umbra_client *client, const struct volume *v, bool verdicts) {
   json_t *document = json_pack(
       "{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?}", "volume", json_path(v->mount_point), "key", v->key,
-      "filesystem", v->fs_type, "source", v->source, "root", json_path(v->fs_root), "read_only", v->read_only, "device",
-      v->block_path, "device_bytes", (json_int_t)v->block_bytes, "sector_bytes", (int)v->sector_bytes, "can_freeze",
-      v->can_freeze, "freeze_why", v->can_freeze ? NULL : v->freeze_why);
+      "filesystem", v->fs_type, "source", v->source, "root", json_path(v->fs_root), "read_only", v->read_only,
+      "device", v->block_path, "device_bytes", (json_int_t)v->block_bytes, "sector_bytes", (int)v->sector_bytes,
+      "can_freeze", v->can_freeze, "freeze_why", v->can_freeze ? NULL : v->freeze_why);
   if (!verdicts || !document)
     return document;
   const char *first = NULL;
@@ -174,9 +173,9 @@ static int list_providers(struct umbra_client *client, json_t **ret) {
   for (size_t i = 0; i < providers_count; i++) {
     const struct provider *p = providers[i];
     (void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b}", "name", p->name, "summary",
-                                                p->summary, "hold", holds[p->hold], "instant", p->instant, "persistent",
-                                                p->can_persist, "read_write", p->can_read_write, "only_by_name",
-                                                p->only_by_name));
+                                                p->summary, "hold", holds[p->hold], "instant", p->instant,
+                                                "persistent", p->can_persist, "read_write", p->can_read_write,
+                                                "only_by_name", p->only_by_name));
   }
   *ret = list;
   return 0;
@@ -219,8 +218,8 @@ static int list_writers(struct umbra_client *client, json_t **ret) {
     r = writers_find(c->config_dir, &writers, &count, &client->error);
   for (size_t i = 0; i < count && r >= 0; i++)
     if (writers[i]->kind == WRITER_EXEC && !writer_failed(writers[i])) {
-      r = writer_call(writers[i], WRITER_IDENTIFY, c->loop, "", -1, c->limits.prepare_ms, on_identified, &pending, NULL,
-                      &client->error);
+      r = writer_call(writers[i], WRITER_IDENTIFY, c->loop, "", -1, c->limits.prepare_ms, on_identified, &pending,
+                      NULL, &client->error);
       pending += r >= 0;
     }
   while (pending > 0 && sd_event_run(c->loop, UINT64_MAX) >= 0)
@@ -243,7 +242,8 @@ static int list_writers(struct umbra_client *client, json_t **ret) {
 static json_t *storage_line(json_t *list, const char *directory) {
   size_t i;
   json_t *line;
-  json_array_foreach(list, i, line) if (strcmp(json_get_string_or(line, "directory", ""), directory) == 0) return line;
+  json_array_foreach(list, i,
+                     line) if (strcmp(json_get_string_or(line, "directory", ""), directory) == 0) return line;
   struct statvfs fs;
   bool known = statvfs(directory, &fs) == 0;
   line = json_pack("{s:s, s:i, s:i, s:I, s:I}", "directory", directory, "shadows", 0, "used_bytes", 0, "free_bytes",
@@ -263,19 +263,18 @@ static int list_storage(struct umbra_client *client, json_t **ret) {
   if (asprintf(&usual, "%s/storage", client->coordinator->state_dir) >= 0)
     (void)storage_line(list, usual);
   size_t i, j;
-  json_array_foreach(entries, i, entry) {
-    json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), j, shadow) {
-      const json_t *made =
-          json_object_get(json_object_get(entry, "records"), json_get_string_or(shadow, "id", ""));
-      json_t *line = storage_line(list, json_get_string_or(made, "storage", usual ? usual : ""));
-      (void)json_object_set_new(line, "shadows", json_integer(json_get_integer_or(line, "shadows", 0) + 1));
-      (void)json_object_set_new(line, "used_bytes",
-                                json_integer(json_get_integer_or(line, "used_bytes", 0) +
-                                             json_get_integer_or(shadow, "storage_bytes", 0)));
-    }
-  }
-  *ret = list;
-  return 0;
+  json_array_foreach(entries, i,
+                     entry){json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), j, shadow){
+      const json_t *made = json_object_get(json_object_get(entry, "records"), json_get_string_or(shadow, "id", ""));
+  json_t *line = storage_line(list, json_get_string_or(made, "storage", usual ? usual : ""));
+  (void)json_object_set_new(line, "shadows", json_integer(json_get_integer_or(line, "shadows", 0) + 1));
+  (void)json_object_set_new(
+      line, "used_bytes",
+      json_integer(json_get_integer_or(line, "used_bytes", 0) + json_get_integer_or(shadow, "storage_bytes", 0)));
+}
+}
+*ret = list;
+return 0;
 }
 
 /* ---- the calls ---- */
@@ -316,9 +315,9 @@ int umbra_show(struct umbra_client *client, const char *id, char **ret_json) {
     return client_return_json(client, json_pack("{s:o}", "set", set), ret_json);
   size_t i;
   json_t *shadow, *found = NULL;
-  json_array_foreach(json_object_get(set, "shadows"), i, shadow) if (strcmp(json_get_string_or(shadow, "id", ""),
-                                                                            shadow_id) == 0)
-      found = json_incref(shadow);
+  json_array_foreach(json_object_get(set, "shadows"), i,
+                     shadow) if (strcmp(json_get_string_or(shadow, "id", ""), shadow_id) == 0) found =
+      json_incref(shadow);
   (void)json_object_set(found, "set", json_object_get(set, "id"));
   (void)json_object_set(found, "created", json_object_get(set, "created"));
   json_decref(set);

@@ -32,7 +32,8 @@ static void wait_for_calls(struct restore *restore) {
     ;
 }
 
-static int tell(struct restore *restore, struct writer *w, enum writer_event event, const char *set_id, int document_fd) {
+static int tell(struct restore *restore, struct writer *w, enum writer_event event, const char *set_id,
+                int document_fd) {
   struct coordinator *c = restore->client->coordinator;
   int r = writer_call(w, event, c->loop, set_id, document_fd, c->limits.prepare_ms, on_called, restore, NULL,
                       &restore->client->error);
@@ -89,8 +90,8 @@ static int results(struct restore *restore, const json_t *saved_writers, json_t 
       (void)json_object_set(one, "answers", (w ? w : failed)->answers);
     (void)json_array_append_new(list, one);
     if (failed)
-      r = error_set(&restore->client->error, -EIO, failed->reason, "writer '%s' (%s) %s: %s", failed->name, failed->path,
-                    failed->state, failed->failure);
+      r = error_set(&restore->client->error, -EIO, failed->reason, "writer '%s' (%s) %s: %s", failed->name,
+                    failed->path, failed->state, failed->failure);
   }
   return r;
 }

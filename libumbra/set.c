@@ -54,11 +54,13 @@ int umbra_set_add_path(struct umbra_set *set, const char *path) {
   struct umbra_error *err = &set->client->error;
   if (strv_count(set->set->request.paths) >= SET_PATHS_MAX)
     return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "a set can have at most %d paths", (int)SET_PATHS_MAX);
-  /* Absolute: the view may change the working directory's meaning. The last component may be a symlink that is meant. */
+  /* Absolute: the view may change the working directory's meaning. The last component may be a symlink that is meant.
+   */
   CLEANUP_FREE char *absolute = realpath(path, NULL);
   if (!absolute)
     return error_errno(err, "path '%s'", path);
-  return strv_append_take(&set->set->request.paths, take_pointer(absolute)) < 0 ? error_code(err, -ENOMEM, "path") : 0;
+  return strv_append_take(&set->set->request.paths, take_pointer(absolute)) < 0 ? error_code(err, -ENOMEM, "path")
+                                                                                : 0;
 }
 
 /* ---- options: one function a kind of value, one table ---- */
@@ -163,10 +165,18 @@ static const struct {
   const char *name;
   take_option take;
 } options[] = {
-    {"provider", take_provider},       {"storage", take_storage},       {"storage-max", take_storage_max},
-    {"label", take_label},             {"require", take_require},       {"writers", take_writers},
-    {"writer", take_writer},           {"auto-release", take_auto_release}, {"persistent", take_persistent},
-    {"read-write", take_read_write},   {"scope", take_scope},           {"backup-type", take_backup_type},
+    {"provider", take_provider},
+    {"storage", take_storage},
+    {"storage-max", take_storage_max},
+    {"label", take_label},
+    {"require", take_require},
+    {"writers", take_writers},
+    {"writer", take_writer},
+    {"auto-release", take_auto_release},
+    {"persistent", take_persistent},
+    {"read-write", take_read_write},
+    {"scope", take_scope},
+    {"backup-type", take_backup_type},
     {"components", take_components},
 };
 
@@ -209,7 +219,8 @@ static int open_mount_root(int view_fd, const struct set_member *m, struct umbra
   if (!image || strcmp(root, "/") == 0)
     return view_fd;
   int fd = openat(view_fd, root + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-  int r = fd < 0 ? error_errno(err, "opening '%s' in the shadow copy of '%s'", root, m->shadow.volume->mount_point) : fd;
+  int r =
+      fd < 0 ? error_errno(err, "opening '%s' in the shadow copy of '%s'", root, m->shadow.volume->mount_point) : fd;
   (void)close(view_fd);
   return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Showing shadow copies of the catalogue in this mount namespace, and removing them.  RUNTIME/mounts/SHADOW-ID holds the
- * directory at which one is mounted; whether it still is, the kernel knows.
+ * Showing shadow copies of the catalogue in this mount namespace, and removing them.  RUNTIME/mounts/SHADOW-ID holds
+ * the directory at which one is mounted; whether it still is, the kernel knows.
  */
 #include "libumbra/handles.h"
 
@@ -98,15 +98,15 @@ static bool wants_read_write(const json_t *record) {
 static int mount_at(struct umbra_client *client, const json_t *made, const char *shadow_id, const char *directory,
                     unsigned flags) {
   const json_t *record = json_object_get(made, "record");
-  struct view_options options = {.suid = flags & UMBRA_MOUNT_SUID, .dev = flags & UMBRA_MOUNT_DEV,
-                                 .read_write = wants_read_write(record)};
+  struct view_options options = {
+      .suid = flags & UMBRA_MOUNT_SUID, .dev = flags & UMBRA_MOUNT_DEV, .read_write = wants_read_write(record)};
   CLEANUP_CLOSE int view_fd = view_open(record, &options, NULL, &client->error);
   int r = view_fd < 0 ? view_fd : view_attach(view_fd, directory, &client->error);
   if (r < 0)
     return error_prefix(&client->error, r, "mounting shadow copy %s", shadow_id);
   CLEANUP_CLOSE int mounts_fd = open_mounts(client);
-  CLEANUP_JSON json_t *note = json_pack("{s:o, s:I}", "directory", json_path(directory), "mount_id",
-                                        (json_int_t)mount_root_id(directory));
+  CLEANUP_JSON json_t *note =
+      json_pack("{s:o, s:I}", "directory", json_path(directory), "mount_id", (json_int_t)mount_root_id(directory));
   r = json_write_file(mounts_fd, shadow_id, note, 0600, false, &client->error);
   if (r < 0)
     (void)view_detach(directory, NULL);
@@ -128,8 +128,8 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
     return r;
   CLEANUP_FREE char *already = mount_directory_of(client, shadow_id);
   if (already)
-    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is mounted at '%s' already", shadow_id,
-                     already);
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is mounted at '%s' already",
+                     shadow_id, already);
   if (directory) {
     where = realpath(directory, NULL);
     r = where ? 0 : error_errno(&client->error, "mounting at '%s'", directory);

@@ -16,8 +16,8 @@
  *     umbra_client_free(c);
  *
  * Results are 0 (or a descriptor, or a count) or a negative errno; the handle keeps the last error's reason
- * (umbra/error.h) and message.  Documents are JSON text that the caller frees with free().  Handles belong to one thread at a
- * time, except umbra_client_cancel().  Unless said otherwise calls block.
+ * (umbra/error.h) and message.  Documents are JSON text that the caller frees with free().  Handles belong to one
+ * thread at a time, except umbra_client_cancel().  Unless said otherwise calls block.
  */
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
@@ -41,10 +41,12 @@ void umbra_client_free(struct umbra_client *client); /* NULL is fine; sets must 
 /* name: "state-dir", "runtime-dir", "config-dir". Before anything else is called; defaults come from UMBRA_*_DIR. */
 int umbra_client_set_directory(struct umbra_client *client, const char *name, const char *path);
 
-const char *umbra_client_message(const struct umbra_client *client); /* of the last failure; "" if none; the client's */
-int umbra_client_reason(const struct umbra_client *client);          /* enum umbra_reason */
+const char *
+umbra_client_message(const struct umbra_client *client);    /* of the last failure; "" if none; the client's */
+int umbra_client_reason(const struct umbra_client *client); /* enum umbra_reason */
 
-/* progress: volume may be NULL; total_bytes 0 = unknown. Called from within blocking calls, on the caller's thread. */
+/* progress: volume may be NULL; total_bytes 0 = unknown. Called from within blocking calls, on the caller's thread.
+ */
 typedef void (*umbra_progress)(void *userdata, const char *phase, const char *volume, uint64_t done_bytes,
                                uint64_t total_bytes);
 void umbra_client_on_progress(struct umbra_client *client, umbra_progress callback, void *userdata);
@@ -106,8 +108,8 @@ int umbra_set_degraded(const struct umbra_set *set);
 
 size_t umbra_set_shadow_count(const struct umbra_set *set);
 /*
- * The root directory of shadow copy index (order as in the document), as what the volume's mount point showed: join it
- * with a path relative to the mount point. A detached mount: private, read-only; the caller closes it.
+ * The root directory of shadow copy index (order as in the document), as what the volume's mount point showed: join
+ * it with a path relative to the mount point. A detached mount: private, read-only; the caller closes it.
  */
 int umbra_set_open_shadow(struct umbra_set *set, size_t index);
 
@@ -115,9 +117,9 @@ int umbra_set_open_shadow(struct umbra_set *set, size_t index);
 int umbra_set_complete(struct umbra_set *set, int succeeded);
 
 /*
- * Runs a program in a private mount namespace in which the set's shadow copies lie over their volumes, and waits for it.
- * keep: NULL-terminated paths that stay live inside a shadowed volume (may be NULL). Returns the exit status as `umbra run`
- * gives it (0…255, 128+N for signal N, 126, 127), or negative when nothing was started.
+ * Runs a program in a private mount namespace in which the set's shadow copies lie over their volumes, and waits for
+ * it. keep: NULL-terminated paths that stay live inside a shadowed volume (may be NULL). Returns the exit status as
+ * `umbra run` gives it (0…255, 128+N for signal N, 126, 127), or negative when nothing was started.
  */
 int umbra_set_run(struct umbra_set *set, char *const *arguments, const char *const *keep);
 

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a writer's identify may print, and what is made of what it must not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "coordinator/writer.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char directory[] = "/tmp/umbra-writer.XXXXXX";
+
+static void path_of(char path[128], const char *name) { (void)snprintf(path, 128, "%s/%s", directory, name); }
+
+static void put(const char *name, mode_t mode) {
+  char path[128];
+  path_of(path, name);
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+  assert_true(fd >= 0);
+  assert_int_equal(fchmod(fd, mode), 0);
+  assert_int_equal(close(fd), 0);
+}
+
+static int make_directory(void **state) {
+  char path[128];
+  (void)state;
+  if (!mkdtemp(directory))
+    return -1;
+  path_of(path, "writers.d");
+  return mkdir(path, 0755);
+}
+
+static int remove_directory(void **state) {
+  (void)state;
+  char command[160];
+  (void)snprintf(command, sizeof command, "rm -r '%s'", directory);
+  return system(command);
+}
+
+static struct writer *one(struct writer ***list, size_t *count) {
+  put("writers.d/w", 0755);
+  assert_int_equal(writers_find(directory, list, count, NULL), 0);
+  assert_int_equal(*count, 1);
+  return (*list)[0];
+}
+
+static void test_good_document(void **state) {
+  (void)state;
+  struct writer **list;
+  size_t count;
+  struct writer *w = one(&list, &count);
+  static const char text[] = "{\"name\": \"postgresql\", \"instance\": \"15/main\", \"level\": \"back-end\","
+                             "\"components\": [{\"name\": \"db\", \"files\": [{\"path\": \"/var/lib\"}]}],"
+                             "\"timeouts\": {\"freeze_ms\": 5000}}";
+  writer_identified(w, text, sizeof text - 1);
+  assert_false(writer_failed(w));
+  assert_string_equal(w->name, "postgresql");
+  assert_string_equal(w->instance, "15/main");
+  assert_int_equal(w->level, WRITER_BACK_END);
+  assert_int_equal(w->freeze_limit_ms, 5000);
+  writers_free(list, count);
+}
+
+static void test_bad_documents(void **state) {
+  (void)state;
+  static const char *const bad[] = {
+      "",
+      "nonsense",
+      "[]",
+      "{}",
+      "\"name\"",
+      "{\"name\": 5}",
+      "{\"name\": \"\"}",
+      "{\"name\": \"a b\"}",
+      "{\"name\": \"../x y\"}",
+      "{\"name\": \"a\", \"level\": \"top\"}",
+      "{\"name\": \"a\", \"components\": {}}",
+      "{\"name\": \"a\", \"components\": [{\"files\": []}]}",
+      "{\"name\": \"a\", \"components\": [{\"name\": \"c\", \"files\": [{\"path\": \"relative\"}]}]}",
+      "{\"name\": \"a\", \"components\": [{\"name\": \"c\", \"files\": [7]}]}",
+      "{\"name\": \"a\"} trailing",
+      "{\"name\": \"a\", \"name\": \"b\"}",
+      "{\"name\": \"0123456789012345678901234567890123456789012345678901234567890123456789\"}",
+  };
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    struct writer **list;
+    size_t count;
+    struct writer *w = one(&list, &count);
+    writer_identified(w, bad[i], strlen(bad[i]));
+    assert_true(writer_failed(w));
+    assert_string_equal(w->state, "failed-at-identify");
+    assert_string_equal(w->name, "w");
+    assert_true(w->failure[0] != 0);
+    writers_free(list, count);
+  }
+}
+
+static void test_the_first_failure_counts(void **state) {
+  (void)state;
+  struct writer **list;
+  size_t count;
+  struct writer *w = one(&list, &count);
+  writer_fail(w, WRITER_FREEZE, UMBRA_REASON_WRITER_TIMEOUT, "too\nlate");
+  writer_fail(w, WRITER_ABORT, UMBRA_REASON_WRITER, "and again");
+  assert_string_equal(w->state, "failed-at-freeze");
+  assert_string_equal(w->failure, "too late");
+  assert_int_equal(w->reason, UMBRA_REASON_WRITER_TIMEOUT);
+  writers_free(list, count);
+}
+
+static void test_refused_and_ignored(void **state) {
+  (void)state;
+  struct writer **list;
+  size_t count;
+  char path[128];
+  put("writers.d/w", 0775);
+  put("writers.d/.hidden", 0755);
+  put("writers.d/w~", 0755);
+  put("writers.d/w.dpkg-old", 0755);
+  put("writers.d/readme", 0644);
+  assert_int_equal(writers_find(directory, &list, &count, NULL), 0);
+  assert_int_equal(count, 1);
+  assert_true(writer_failed(list[0]));
+  assert_int_equal(list[0]->reason, UMBRA_REASON_ACCESS);
+  assert_non_null(strstr(list[0]->failure, "writers.d/w"));
+  writers_free(list, count);
+  /* A directory that others can write to is as good as a file that they can. */
+  put("writers.d/w", 0755);
+  path_of(path, "writers.d");
+  assert_int_equal(chmod(path, 0777), 0);
+  assert_int_equal(writers_find(directory, &list, &count, NULL), 0);
+  assert_true(writer_failed(list[0]));
+  writers_free(list, count);
+  assert_int_equal(chmod(path, 0755), 0);
+}
+
+static void test_no_directory_is_no_writer(void **state) {
+  (void)state;
+  struct writer **list;
+  size_t count = 7;
+  assert_int_equal(writers_find("/nonexistent", &list, &count, NULL), 0);
+  assert_int_equal(count, 0);
+  writers_free(list, count);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_good_document),
+      cmocka_unit_test(test_bad_documents),
+      cmocka_unit_test(test_the_first_failure_counts),
+      cmocka_unit_test(test_refused_and_ignored),
+      cmocka_unit_test(test_no_directory_is_no_writer),
+  };
+  return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
