@@ -254,6 +254,20 @@ static void release(struct guardian *g) {
   reply(g, GUARDIAN_COMMAND_RELEASE, result, volume);
 }
 
+/*
+ * Ends the process, but not before keepers that are still in FIFREEZE have come back and thawed (invariant 3): a
+ * thread that is killed there leaves its volume frozen.
+ */
+static _Noreturn void leave(struct guardian *g) {
+  for (size_t i = 0; i < g->config->volume_count;) {
+    if (atomic_load(&g->shared->volumes[i].state) == GUARDIAN_VOLUME_THAWED)
+      i++;
+    else
+      (void)poll(NULL, 0, 10);
+  }
+  _exit(0);
+}
+
 static void obey(struct guardian *g, const struct guardian_request *request) {
   switch ((enum guardian_command)request->command) {
   case GUARDIAN_COMMAND_ARM:
@@ -286,7 +300,7 @@ static void obey(struct guardian *g, const struct guardian_request *request) {
     return;
   case GUARDIAN_COMMAND_QUIT:
     thaw_all(g, true);
-    _exit(0);
+    leave(g);
   }
 }
 
@@ -300,14 +314,7 @@ static void deadline_passed(struct guardian *g) {
 static _Noreturn void coordinator_gone(struct guardian *g) {
   thaw_all(g, true);
   g->config->clean_up(g->config->context);
-  /* Keepers still in FIFREEZE must come back and thaw before this process may end (invariant 3). */
-  for (size_t i = 0; i < g->config->volume_count;) {
-    if (atomic_load(&g->shared->volumes[i].state) == GUARDIAN_VOLUME_THAWED)
-      i++;
-    else
-      (void)poll(NULL, 0, 10);
-  }
-  _exit(0);
+  leave(g);
 }
 
 static _Noreturn void guard(struct guardian *g) {

@@ -41,15 +41,19 @@ static void child_main(struct hold *h, int socket) {
 static int receive(struct hold *h, uint32_t command, int64_t by_ns, struct guardian_reply *ret,
                    struct umbra_error *err) {
   for (;;) {
-    struct pollfd polls[] = {{.fd = h->socket, .events = POLLIN}, {.fd = h->pidfd, .events = POLLIN}};
+    struct pollfd polls[] = {{.fd = h->socket, .events = POLLIN},
+                             {.fd = h->pidfd, .events = POLLIN},
+                             {.fd = command == GUARDIAN_COMMAND_SYNC ? h->cancel_event : -1, .events = POLLIN}};
     int64_t left_ms = by_ns == 0 ? -1 : (by_ns - clock_monotonic_ns()) / NS_PER_MS + 1;
     if (by_ns != 0 && left_ms < 0)
       left_ms = 0;
-    int n = poll(polls, 2, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
+    int n = poll(polls, 3, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
     if (n < 0 && errno != EINTR)
       return error_errno(err, "waiting for the guardian");
     if (n == 0)
       return error_set(err, -ETIMEDOUT, UMBRA_REASON_HOLD_TIMEOUT, "the guardian did not answer in time");
+    if (n > 0 && polls[2].revents)
+      return error_set(err, -ECANCELED, UMBRA_REASON_CANCELLED, "cancelled");
     if (n > 0 && polls[0].revents) {
       ssize_t got = recv(h->socket, ret, sizeof *ret, MSG_DONTWAIT);
       /* A deadline's notice can precede the answer that is waited for; it counts as that answer. */
@@ -77,11 +81,12 @@ static int ask(struct hold *h, enum guardian_command command, int64_t argument_n
   return 0;
 }
 
-int hold_start(struct hold *h, const struct hold_volume *volumes, size_t count, void (*abort_writers)(void *),
-               void (*clean_up)(void *), void *context, struct umbra_error *err) {
+int hold_start(struct hold *h, const struct hold_volume *volumes, size_t count, int cancel_event,
+               void (*abort_writers)(void *), void (*clean_up)(void *), void *context, struct umbra_error *err) {
   if (count > GUARDIAN_VOLUMES_MAX)
     return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "a set can have at most %d volumes", GUARDIAN_VOLUMES_MAX);
-  *h = (struct hold){.open = true, .pidfd = -1, .socket = -1, .self_pidfd = -1, .expedited_fd = -1};
+  *h = (struct hold){
+      .open = true, .cancel_event = cancel_event, .pidfd = -1, .socket = -1, .self_pidfd = -1, .expedited_fd = -1};
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
     return error_errno(err, "making the guardian's socket");
@@ -144,6 +149,7 @@ int hold_sync(struct hold *h, int64_t by_ns, struct umbra_error *err) {
   int r = ask(h, GUARDIAN_COMMAND_SYNC, 0, err);
   if (r >= 0)
     r = receive(h, GUARDIAN_COMMAND_SYNC, by_ns, &answer, err);
+  h->sync_abandoned = r == -ECANCELED;
   if (r >= 0 && answer.result < 0)
     r = error_set(err, answer.result, UMBRA_REASON_FREEZE, "writing back before the hold took too long");
   return r;
@@ -211,16 +217,8 @@ int hold_end(struct hold *h, struct umbra_error *err) {
 
 int hold_guardian_pidfd(const struct hold *h) { return h->pid > 0 ? h->pidfd : -1; }
 
-void hold_rescue(struct hold *h) {
-  if (h->pid == 0 || !h->shared)
-    return;
-  /* A guardian that can still act must not freeze behind our back; one in FIFREEZE ends when that returns. */
-  (void)kill(h->pid, SIGKILL);
-  while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR)
-    ;
-  h->pid = 0;
-  h->dead = true;
-  /* Frozen last thaws first: an upper filesystem's thaw may have to write to a lower one. */
+/* The guardian is gone. Frozen last thaws first: an upper filesystem's thaw may have to write to a lower one. */
+static void thaw_what_it_left(struct hold *h) {
   for (unsigned level = GUARDIAN_VOLUMES_MAX; level-- > 0;)
     for (size_t i = 0; i < h->config.volume_count; i++) {
       if (h->config.volumes[i].level != level || atomic_load(&h->shared->volumes[i].state) == GUARDIAN_VOLUME_THAWED)
@@ -234,6 +232,21 @@ void hold_rescue(struct hold *h) {
   atomic_store(&h->shared->expedited, false);
 }
 
+void hold_rescue(struct hold *h) {
+  if (h->pid == 0 || !h->shared)
+    return;
+  /* A guardian that can still act must not freeze behind our back; one in FIFREEZE ends when that returns. */
+  (void)kill(h->pid, SIGKILL);
+  h->dead = true;
+  /* One that only writes back, on storage that does not answer, has frozen nothing and is not waited for. */
+  if (!h->sync_abandoned) {
+    while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR)
+      ;
+    thaw_what_it_left(h);
+  }
+  h->pid = 0;
+}
+
 void hold_stop(struct hold *h) {
   if (!h->open)
     return;
@@ -245,6 +258,7 @@ void hold_stop(struct hold *h) {
       while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR)
         ;
       h->pid = 0;
+      thaw_what_it_left(h); /* nothing, unless it was killed at this very moment */
     } else
       hold_rescue(h);
   }

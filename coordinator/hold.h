@@ -16,13 +16,15 @@ struct hold {
   bool open; /* started and not yet stopped */
   pid_t pid; /* of the guardian; 0: none */
   int pidfd, socket;
+  int cancel_event; /* readable: give up what may be given up (syncing); the caller's, -1: none */
   int self_pidfd;   /* what the guardian watches */
   int expedited_fd; /* to put the kernel's setting back if the guardian could not */
   struct guardian_shared *shared;
   struct guardian_config config;
   const char *names[GUARDIAN_VOLUMES_MAX]; /* for messages; the caller's */
-  bool dead;                               /* the guardian was lost: no other hold is possible */
-  int64_t hold_ns;                         /* of the last complete hold: first FIFREEZE call to last FITHAW return */
+  bool sync_abandoned; /* cancelled while the guardian was writing back: it has frozen nothing and never will */
+  bool dead;           /* the guardian was lost: no other hold is possible */
+  int64_t hold_ns;     /* of the last complete hold: first FIFREEZE call to last FITHAW return */
 };
 
 struct hold_volume {
@@ -35,13 +37,14 @@ struct hold_volume {
  * Forks the guardian. The process must not have started threads of its own yet. abort_writers and clean_up run in the
  * guardian, see guardian.h.
  */
-int hold_start(struct hold *h, const struct hold_volume *volumes, size_t count, void (*abort_writers)(void *),
-               void (*clean_up)(void *), void *context, struct umbra_error *err);
+int hold_start(struct hold *h, const struct hold_volume *volumes, size_t count, int cancel_event,
+               void (*abort_writers)(void *), void (*clean_up)(void *), void *context, struct umbra_error *err);
 
 /* From now the guardian thaws and aborts by itself at by_ns (monotonic; 0: no longer). */
 int hold_arm(struct hold *h, int64_t by_ns, struct umbra_error *err);
 
-/* Writes back what is dirty on all volumes, in parallel. */
+/* Writes back what is dirty on all volumes, in parallel. -ECANCELED when cancelled; no hold is possible after that.
+ */
 int hold_sync(struct hold *h, int64_t by_ns, struct umbra_error *err);
 
 /* Freezes all volumes. On failure none is frozen. */

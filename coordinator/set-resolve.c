@@ -310,7 +310,7 @@ static int start_guardian(struct set *s, struct umbra_error *err) {
       volumes[n++] = (struct hold_volume){.fd = s->members[i].shadow.volume_fd,
                                           .level = s->members[i].level,
                                           .name = s->members[i].shadow.volume->mount_point};
-  return hold_start(&s->hold, volumes, n, set_guardian_abort_writers, set_guardian_clean_up, s, err);
+  return hold_start(&s->hold, volumes, n, s->coordinator->cancel_event, set_guardian_abort_writers, set_guardian_clean_up, s, err);
 }
 
 enum set_event set_queue(struct set *s) {

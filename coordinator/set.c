@@ -177,7 +177,6 @@ void set_free(struct set *s) {
   sd_event_source_disable_unref(s->on_cancel);
   sd_event_source_disable_unref(s->on_tick);
   sd_event_source_disable_unref(s->on_freeze_deadline);
-  sd_event_source_disable_unref(s->on_guardian);
   for (size_t i = 0; i < s->member_count; i++)
     member_done(&s->members[i]);
   writers_free(s->writers, s->writer_count);

@@ -80,7 +80,7 @@ struct set {
   bool journal_open;
   pthread_mutex_t record_lock; /* protects saved_record of all members, and the journal's file; taken alone */
 
-  sd_event_source *on_workers, *on_cancel, *on_tick, *on_freeze_deadline, *on_guardian;
+  sd_event_source *on_workers, *on_cancel, *on_tick, *on_freeze_deadline;
   int64_t queued_ns; /* when waiting began */
   bool queue_told;
 

@@ -47,8 +47,9 @@ static int read_mount(int mounts_fd, const char *shadow_id, char **ret_directory
     r = json_path_value(json_object_get(record, "directory"), &directory);
   if (r < 0)
     return r;
-  uint64_t id = mount_root_id(directory);
-  if (id == 0 || id != (uint64_t)json_get_integer_or(record, "mount_id", 0)) {
+  uint64_t id = mount_root_id(directory), noted = (uint64_t)json_get_integer_or(record, "mount_id", 0);
+  /* 0 was noted by a command that died just then. */
+  if (id == 0 || (noted != 0 && id != noted)) {
     /* Unmounted by other means, or of an earlier boot. */
     (void)unlinkat(mounts_fd, shadow_id, 0);
     return -ENOENT;
@@ -95,19 +96,27 @@ static bool wants_read_write(const json_t *record) {
   return json_get_boolean_or(json_object_get(record, "view"), "read_write", false);
 }
 
+static int note_mount(struct umbra_client *client, int mounts_fd, const char *shadow_id, const char *directory,
+                      uint64_t mount_id) {
+  CLEANUP_JSON json_t *note =
+      json_pack("{s:o, s:I}", "directory", json_path(directory), "mount_id", (json_int_t)mount_id);
+  return json_write_file(mounts_fd, shadow_id, note, 0600, false, &client->error);
+}
+
 static int mount_at(struct umbra_client *client, const json_t *made, const char *shadow_id, const char *directory,
                     unsigned flags) {
   const json_t *record = json_object_get(made, "record");
   struct view_options options = {
       .suid = flags & UMBRA_MOUNT_SUID, .dev = flags & UMBRA_MOUNT_DEV, .read_write = wants_read_write(record)};
+  CLEANUP_CLOSE int mounts_fd = open_mounts(client);
   CLEANUP_CLOSE int view_fd = view_open(record, &options, NULL, &client->error);
-  int r = view_fd < 0 ? view_fd : view_attach(view_fd, directory, &client->error);
+  /* Noted before it is attached, and again with what it has become. */
+  int r = view_fd < 0 ? view_fd : note_mount(client, mounts_fd, shadow_id, directory, 0);
+  if (r >= 0)
+    r = view_attach(view_fd, directory, &client->error);
   if (r < 0)
     return error_prefix(&client->error, r, "mounting shadow copy %s", shadow_id);
-  CLEANUP_CLOSE int mounts_fd = open_mounts(client);
-  CLEANUP_JSON json_t *note =
-      json_pack("{s:o, s:I}", "directory", json_path(directory), "mount_id", (json_int_t)mount_root_id(directory));
-  r = json_write_file(mounts_fd, shadow_id, note, 0600, false, &client->error);
+  r = note_mount(client, mounts_fd, shadow_id, directory, mount_root_id(directory));
   if (r < 0)
     (void)view_detach(directory, NULL);
   return r;
