@@ -2,7 +2,7 @@
 /*
  * Tracking that outlives its process: its maps and links pinned in bpffs, one folder a tracking:
  *
- *     /sys/fs/bpf/umbra/ID/{marks,state,config,bios,link-0,link-1,…}
+ *     /sys/fs/bpf/umbra/ID/{marks,state,config,bios,link-0,link-1,…,for → the file it is there for}
  *
  * bpffs lives in memory, so what is found there is of this boot.  The folder is flock'ed while somebody uses it.
  * Source: Documentation/bpf/bpf_design_QA.rst, bpf(2) BPF_OBJ_PIN.
@@ -10,13 +10,14 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/id.h"
+#include "common/log.h"
 #include "track/internal.h"
 #include "track/track.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +26,11 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BPFFS "/sys/fs/bpf"
-enum { PIN_PATH_BYTES = 128, BPFFS_MAGIC = (int)0xcafe4a11 };
+enum { PIN_PATH_BYTES = 128, ORPHAN_AGE_S = 60, BPFFS_MAGIC = (int)0xcafe4a11 };
 
 static void pin_path(char path[PIN_PATH_BYTES], const char *id, const char *name) {
   (void)snprintf(path, PIN_PATH_BYTES, BPFFS "/umbra/%s%s%s", id, name ? "/" : "", name ? name : "");
@@ -113,6 +115,41 @@ int track_unpin(const char *id, struct umbra_error *err) {
   if (r < 0)
     return error_code(err, r, "removing pinned block tracking '%s'", id);
   return 0;
+}
+
+int track_pin_for(const char *id, const char *path, struct umbra_error *err) {
+  char link[PIN_PATH_BYTES], temporary[PIN_PATH_BYTES];
+  if (!id_valid(id) || path[0] != '/')
+    return error_set(err, -EINVAL, UMBRA_REASON_INTERNAL, "'%s' is no file that block tracking can be for", path);
+  pin_path(link, id, "for");
+  pin_path(temporary, id, "for-new");
+  (void)unlink(temporary);
+  if (symlink(path, temporary) < 0 || rename(temporary, link) < 0)
+    return error_errno(err, "noting what pinned block tracking '%s' is for", id);
+  return 0;
+}
+
+/* What it is for is gone; or nothing was noted and nobody is about to. */
+static bool is_orphan(int dir_fd) {
+  char target[PATH_MAX + 1];
+  struct stat st;
+  ssize_t n = readlinkat(dir_fd, "for", target, sizeof target - 1);
+  if (n < 0)
+    return errno == ENOENT && fstat(dir_fd, &st) == 0 && time(NULL) - st.st_mtime > ORPHAN_AGE_S;
+  target[n] = 0;
+  return access(target, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
+void track_collect(void) {
+  CLEANUP_CLOSEDIR DIR *pinned = opendir(BPFFS "/umbra");
+  struct dirent *entry;
+  while (pinned && (entry = readdir(pinned))) {
+    CLEANUP_CLOSE int fd = -1;
+    if (id_valid(entry->d_name) && lock_pinned(entry->d_name, &fd) >= 0 && is_orphan(fd)) {
+      log_debug("ending block tracking '%s': what it was for is gone", entry->d_name);
+      (void)fd_remove_tree(dirfd(pinned), entry->d_name);
+    }
+  }
 }
 
 static int get_one(const char *id, const char *name, int *ret) {

@@ -78,4 +78,11 @@ int track_open_pinned(const char *id, uint64_t generation, int device_fd, struct
                       struct umbra_error *err);
 int track_unpin(const char *id, struct umbra_error *err); /* not there: 0 */
 
+/*
+ * Says which file a pinned tracking is there for (absolute path, replaces what was said before). track_collect() ends
+ * every pinned tracking that nobody has open and whose file is gone.
+ */
+int track_pin_for(const char *id, const char *path, struct umbra_error *err);
+void track_collect(void);
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "providers/clone/kept.h"
 #include "providers/clone/rounds.h"
 
 #include <errno.h>
@@ -39,29 +40,43 @@ static int clone_can_shadow(const struct volume *volume, const char *config_dir,
   return track_possible(volume->block_device, why);
 }
 
-static int record_string(struct shadow *s, const char *key, const char *value, struct umbra_error *err) {
+static int record_path(struct shadow *s, const char *key, const char *value, struct umbra_error *err) {
   if (json_object_set_new(s->record, key, json_path(value)) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
   return 0;
 }
 
-/* A name only where it is needed: without one nothing can be left behind. */
-static int make_image(struct clone *c, struct umbra_error *err) {
+/*
+ * A name only where it is needed: without one nothing can be left behind.  What may be kept for the next clone needs
+ * one. NULL in *ret: none.
+ */
+static int name_image(struct shadow *s, char **ret, struct umbra_error *err) {
+  if (s->auto_release && !s->storage_named)
+    return 0;
+  if (asprintf(ret, "%s/%s.image", s->storage_dir, s->id) < 0)
+    return error_code(err, -ENOMEM, "naming the image");
+  int r = record_path(s, "image", *ret, err);
+  return r < 0 ? r : s->services->save(s, err);
+}
+
+/* From a kept image of this volume, or from nothing. */
+static int start(struct clone *c, struct umbra_error *err) {
   struct shadow *s = c->s;
   CLEANUP_FREE char *path = NULL;
-  if (!s->auto_release) {
-    if (asprintf(&path, "%s/%s.image", s->storage_dir, s->id) < 0)
-      return error_code(err, -ENOMEM, "naming the image");
-    int r = record_string(s, "image", path, err);
-    if (r >= 0)
-      r = s->services->save(s, err);
-    if (r < 0)
-      return r;
-  }
+  int r = name_image(s, &path, err);
+  if (r < 0)
+    return r;
   c->image.storage_dir = s->storage_dir;
   c->image.bytes_max = s->storage_bytes_max;
+  r = path && s->storage_named ? kept_take(c, path, err) : 0;
+  if (r > 0)
+    return rounds_resume(c, err);
+  if (r >= 0)
+    r = partial_open(c, err);
+  if (r >= 0)
+    r = rounds_start(c, err);
   c->image.granule_shift = c->granule_shift;
-  return image_create(&c->image, path, c->device_bytes, c->todo.bits, s->volume->device, err);
+  return r < 0 ? r : image_create(&c->image, path, c->device_bytes, c->todo.bits, s->volume->device, err);
 }
 
 static int open_copier(struct clone *c, struct umbra_error *err) {
@@ -82,13 +97,10 @@ static int clone_prepare(struct shadow *s, struct umbra_error *err) {
   *c = (struct clone){.s = s, .device_fd = -1};
   image_init(&c->image);
   s->state = c;
+  track_collect();
   int r = c->device_fd = open_device(s->volume, err);
   if (r >= 0)
-    r = partial_open(c, err);
-  if (r >= 0)
-    r = rounds_start(c, err);
-  if (r >= 0)
-    r = make_image(c, err);
+    r = start(c, err);
   if (r >= 0)
     r = open_copier(c, err);
   if (r >= 0)
@@ -119,8 +131,12 @@ static int clone_postcommit(struct shadow *s, struct umbra_error *err) {
   int r = rounds_finish(c, err);
   if (r < 0)
     return r;
-  if (s->persistent && fsync(c->image.fd) < 0)
+  /* A partial image is of no use to the next clone, which may want other paths. */
+  bool keep = s->storage_named && !c->partial.on;
+  if ((s->persistent || keep) && fsync(c->image.fd) < 0)
     return error_errno(err, "flushing image '%s'", c->image.path);
+  if (keep && (r = kept_describe(c, err)) < 0)
+    return r;
   c->track = track_stop(c->track);
   copier_close(&c->copier);
   last_round_done(&c->last);
@@ -145,16 +161,9 @@ static void clone_release_state(struct shadow *s) {
 }
 
 static int clone_remove(const json_t *record, struct umbra_error *err) {
-  const json_t *image = json_object_get(record, "image");
-  if (!image)
-    return 0;
-  CLEANUP_FREE char *path = NULL;
-  int r = json_path_value(image, &path);
-  if (r < 0)
-    return error_code(err, r, "reading where the shadow copy's image is");
-  if (unlink(path) < 0 && errno != ENOENT)
-    return error_errno(err, "removing image '%s'", path);
-  return 0;
+  int r = kept_remove(record, err);
+  track_collect();
+  return r;
 }
 
 const struct provider clone_provider = {

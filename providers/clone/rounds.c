@@ -44,20 +44,29 @@ static int ask_allocated(struct clone *c, struct bitmap *allocated, struct umbra
   return r < 0 ? error_prefix(err, r, "volume '%s'", c->s->volume->mount_point) : 0;
 }
 
+static int measure(struct clone *c, struct umbra_error *err) {
+  c->granule_shift = track_granule_shift(c->track);
+  c->device_bytes = track_bytes(c->track);
+  int r = bitmap_init(&c->todo, track_granules(c->track));
+  if (r >= 0)
+    r = bitmap_init(&c->marks, track_granules(c->track));
+  return r < 0 ? error_code(err, r, "getting memory for a clone") : 0;
+}
+
 /* Tracking starts before the question what is in use: what is allocated after the answer is written after it, too. */
 static int start_over(struct clone *c, bool sturdy, struct umbra_error *err) {
   c->track = track_stop(c->track);
+  if (c->track_id[0]) {
+    (void)track_unpin(c->track_id, NULL);
+    c->track_id[0] = 0;
+  }
   int r = track_start(c->device_fd, TRACK_WITHOUT_DISCARDS | (sturdy ? TRACK_STURDY : 0), &c->track, err);
   if (r < 0)
     return error_prefix(err, r, "device '%s'", c->s->volume->block_path);
   if (c->todo.bits == 0) {
-    c->granule_shift = track_granule_shift(c->track);
-    c->device_bytes = track_bytes(c->track);
-    r = bitmap_init(&c->todo, track_granules(c->track));
-    if (r >= 0)
-      r = bitmap_init(&c->marks, track_granules(c->track));
+    r = measure(c, err);
     if (r < 0)
-      return error_code(err, r, "getting memory for a clone");
+      return r;
   }
   if (track_bytes(c->track) != c->device_bytes)
     return error_set(err, -ESTALE, UMBRA_REASON_PROVIDER, "device '%s' changed its size", c->s->volume->block_path);
@@ -106,6 +115,13 @@ static int take(struct clone *c, struct umbra_error *err) {
     r = drop_free(c, err);
   bitmap_or(&c->todo, &c->marks);
   return r;
+}
+
+int rounds_resume(struct clone *c, struct umbra_error *err) {
+  int r = measure(c, err);
+  if (r >= 0)
+    r = take(c, err);
+  return r < 0 ? r : 0;
 }
 
 static void show_progress(void *context, uint64_t done_bytes) {

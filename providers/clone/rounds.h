@@ -8,6 +8,7 @@
 
 #include "common/bitmap.h"
 #include "common/error.h"
+#include "common/id.h"
 #include "providers/clone/copier.h"
 #include "providers/clone/image.h"
 #include "providers/clone/partial.h"
@@ -41,9 +42,10 @@ struct clone {
   uint64_t device_bytes;
   unsigned granule_shift;
   unsigned restarts;
-  bool void_tracking;  /* tracking failed under the hold: start over at the next precommit… */
-  bool start_sturdy;   /* …with TRACK_STURDY */
-  uint64_t rest_bytes; /* of the last take */
+  bool void_tracking;           /* tracking failed under the hold: start over at the next precommit… */
+  bool start_sturdy;            /* …with TRACK_STURDY */
+  char track_id[ID_TEXT_BYTES]; /* what the tracking is pinned as, "" if it is not */
+  uint64_t rest_bytes;          /* of the last take */
 
   /* For progress. */
   const char *phase;
@@ -52,6 +54,9 @@ struct clone {
 
 /* Starts tracking and notes all that is allocated as to be copied. device_fd is set. */
 int rounds_start(struct clone *c, struct umbra_error *err);
+
+/* Goes on with a kept image and its tracking, both open: notes what was written since as to be copied. */
+int rounds_resume(struct clone *c, struct umbra_error *err);
 
 /* Copies what is to be copied, then what changed meanwhile, until little is left or it does not get less. */
 int rounds_run(struct clone *c, struct umbra_error *err);
