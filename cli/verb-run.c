@@ -60,8 +60,10 @@ static int run_program(struct cli *cli, struct umbra_set *set, char **arguments,
   }
   progress_clear(cli->progress);
   int status = umbra_set_run(set, arguments, (const char *const *)keep);
-  if (status < 0 || *umbra_client_message(cli->client))
+  if (status < 0)
     (void)cli_failed(cli, "running '%s'", arguments[0]);
+  else if (*umbra_client_message(cli->client)) /* 126, 127: it says itself what could not be run */
+    fprintf(stderr, "umbra: %s\n", umbra_client_message(cli->client));
   (void)umbra_set_complete(set, status == 0);
   return status < 0 ? STATUS_RUN_FAILED : status;
 }

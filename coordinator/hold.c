@@ -177,9 +177,12 @@ int hold_begin(struct hold *h, int64_t limit_ns, struct umbra_error *err) {
     return r;
   r = receive(h, GUARDIAN_COMMAND_HOLD, clock_monotonic_ns() + limit_ns + GUARDIAN_ANSWER_MS * NS_PER_MS, &answer,
               err);
-  if (r >= 0 && answer.result < 0)
-    r = freeze_failure(h, &answer, err);
-  return r;
+  if (r < 0) {
+    /* No answer: some may be frozen, and nobody else would thaw them before the set has been undone. */
+    hold_rescue(h);
+    return r;
+  }
+  return answer.result < 0 ? freeze_failure(h, &answer, err) : 0;
 }
 
 static void measure(struct hold *h) {

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "providers/provider.h"
+#include "view/users.h"
 #include "view/view.h"
 
 #include <errno.h>
@@ -93,9 +94,15 @@ static int remove_shadows(const json_t *document) {
   json_t *shadow;
   json_array_foreach(json_object_get(document, "shadows"), i, shadow) {
     const struct provider *p = provider_find(json_get_string_or(shadow, "provider", ""));
+    const json_t *record = json_object_get(shadow, "record");
     struct umbra_error err = {0};
-    int r = p ? p->remove(json_object_get(shadow, "record"), &err)
-              : error_set(&err, -ENOENT, UMBRA_REASON_NOT_FOUND, "its provider is not there");
+    CLEANUP_FREE char *mount_point = NULL;
+    int r = p ? 0 : error_set(&err, -ENOENT, UMBRA_REASON_NOT_FOUND, "its provider is not there");
+    /* A program that outlived its umbra must not find its files gone and call that a backup. */
+    if (r >= 0 && json_path_value(json_object_get(shadow, "volume"), &mount_point) >= 0)
+      r = view_end_users(record, mount_point, &err);
+    if (r >= 0)
+      r = p->remove(record, &err);
     if (r < 0) {
       log_warning("removing shadow copy %s of a set that died: %s", json_get_string_or(shadow, "id", "?"),
                   err.message);

@@ -171,8 +171,12 @@ enum set_event set_publish(struct set *s) {
   for (size_t i = 0; i < s->member_count && !s->request.auto_release; i++)
     if (attach_device(&s->members[i], err) < 0)
       return SET_EVENT_FAILED;
-  if (set_document_build(s, err) < 0 || check_required(s, err) < 0 || set_journal(s, err) < 0)
+  if (set_document_build(s, err) < 0 || check_required(s, err) < 0)
     return SET_EVENT_FAILED;
+  /* The journal gets the finished records: who cleans up has to know by which view a program may still use them. */
+  for (size_t i = 0; i < s->member_count; i++)
+    if (s->members[i].shadow.services->save(&s->members[i].shadow, err) < 0)
+      return SET_EVENT_FAILED;
   if (!s->request.auto_release) {
     CLEANUP_JSON json_t *entry = catalogue_entry(s);
     int r = entry ? catalog_put(s->coordinator->state_dir, s->id, entry, err)

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "view/users.h"
 
 #include <errno.h>
 #include <string.h>
@@ -246,6 +247,12 @@ enum set_event set_retire(struct set *s) {
 enum set_event set_retire_shadows(struct set *s) {
   if (!s->request.auto_release)
     return removed(s);
+  /* What a program under `umbra run` left in the background must not read on from a tree that vanishes. */
+  for (size_t i = 0; i < s->member_count; i++) {
+    struct umbra_error err = {0};
+    if (view_end_users(s->members[i].shadow.record, s->members[i].shadow.volume->mount_point, &err) < 0)
+      coordinator_warn(s->coordinator, "%s", err.message);
+  }
   for (size_t i = 0; i < s->member_count; i++)
     if (s->members[i].worker.started) {
       run_all(s, WORKER_REMOVE, false);

@@ -249,6 +249,8 @@ int umbra_set_run(struct umbra_set *set, char *const *arguments, const char *con
   error_clear(err);
   if (!has_shadows(set))
     return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "running a program over a set that is not made");
+  if (coordinator_cancelled(set->client->coordinator))
+    return error_set(err, -ECANCELED, UMBRA_REASON_CANCELLED, "cancelled");
   for (size_t i = 0; i < set->set->member_count; i++) {
     const struct set_member *m = &set->set->members[i];
     shadows[i] = (struct view_shadow){
