@@ -10,25 +10,35 @@
 
 static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
+/* "yes", or "no: WHY" */
+static void print_answer(const char *heading, const json_t *answer) {
+  const char *why = json_get_string_or(answer, "why", NULL);
+  printf("  %-10s %s%s%s\n", heading, json_get_boolean_or(answer, "can", false) ? "yes" : "no", why ? ": " : "",
+         why ? why : "");
+}
+
 static void print_volume(const json_t *v) {
   char size[CLI_SIZE_TEXT_BYTES];
-  const char *provider = json_get_string_or(v, "provider", NULL);
-  printf("%s (%s on %s)\n", json_get_string_or(v, "volume", "?"), json_get_string_or(v, "filesystem", "?"),
+  const char *provider = json_get_string_or(v, "provider", NULL), *lies_on = json_get_string_or(v, "lies_on", NULL);
+  printf("%s (%s on %s)\n", json_get_string_or(v, "mount_point", "?"), json_get_string_or(v, "filesystem", "?"),
          json_get_string_or(v, "source", "?"));
-  if (json_get_string_or(v, "device", NULL))
-    printf("  device:    %s, %s\n", json_get_string_or(v, "device", ""),
-           cli_size(json_get_integer_or(v, "device_bytes", 0), size));
-  printf("  provider:  %s\n", provider ? provider : "none: no shadow copy can be made of it");
-  printf("  freeze:    %s%s\n",
-         json_get_boolean_or(v, "can_freeze", false) ? "yes" : "no: ", json_get_string_or(v, "freeze_why", ""));
-  printf("  tracking:  %s%s\n",
-         json_get_boolean_or(v, "tracking", false) ? "yes" : "no: ", json_get_string_or(v, "tracking_why", ""));
+  if (lies_on)
+    printf("  %-10s %s, %s\n", "lies on:", lies_on, cli_size(json_get_integer_or(v, "size_bytes", 0), size));
+  printf("  %-10s %s\n", "provider:", provider ? provider : "none: no shadow copy can be made of it");
+  print_answer("freeze:", json_object_get(v, "freeze"));
+  print_answer("tracking:", json_object_get(v, "tracking"));
   size_t i;
-  json_t *p;
-  json_array_foreach(json_object_get(v, "providers"), i, p) printf(
-      "  %-9s  %s%s\n", json_get_string_or(p, "name", ""),
-      json_get_boolean_or(p, "usable", false) ? "usable" : "not usable: ",
-      json_get_string_or(p, "why", json_get_boolean_or(p, "only_by_name", false) ? " (only by --provider)" : ""));
+  json_t *item;
+  json_array_foreach(json_object_get(v, "providers"), i, item) {
+    const char *why = json_get_string_or(item, "why", NULL);
+    bool can = json_get_boolean_or(item, "can", false), by_name = json_get_boolean_or(item, "only_by_name", false);
+    printf("    %-8s %s%s%s\n", json_get_string_or(item, "name", ""),
+           can ? "usable" : "not usable: ", can && by_name ? ", when named with --provider" : "",
+           can   ? ""
+           : why ? why
+                 : "");
+  }
+  json_array_foreach(json_object_get(v, "notes"), i, item) printf("  note: %s\n", json_string_value(item));
 }
 
 static int run(struct cli *cli, int argc, char **argv) {

@@ -10,7 +10,6 @@
 #include "common/fd.h"
 #include "common/json.h"
 #include "providers/provider.h"
-#include "track/track.h"
 #include "volume/volume.h"
 
 #include <errno.h>
@@ -110,39 +109,12 @@ return 0;
 
 /* ---- volumes and providers ---- */
 
-static json_t *provider_verdicts(struct umbra_client *client, const struct volume *v, const char **ret_first) {
-  json_t *list = json_array();
-  const struct provider_needs needs = {0};
-  for (size_t i = 0; i < providers_count; i++) {
-    struct umbra_error why = {0};
-    const struct provider *p = providers[i];
-    bool usable = provider_suits(p, &needs, v, client->coordinator->config_dir, &why) >= 0;
-    if (usable && !*ret_first && !p->only_by_name)
-      *ret_first = p->name;
-    (void)json_array_append_new(list, json_pack("{s:s, s:b, s:s?, s:b}", "name", p->name, "usable", usable, "why",
-                                                usable ? NULL : why.message, "only_by_name", p->only_by_name));
-  }
-  return list;
-}
-
-static json_t *volume_document(struct umbra_client *client, const struct volume *v, bool verdicts) {
-  json_t *document = json_pack(
-      "{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?}", "volume", json_path(v->mount_point), "key", v->key,
-      "filesystem", v->fs_type, "source", v->source, "root", json_path(v->fs_root), "read_only", v->read_only,
-      "device", v->block_path, "device_bytes", (json_int_t)v->block_bytes, "sector_bytes", (int)v->sector_bytes,
-      "can_freeze", v->can_freeze, "freeze_why", v->can_freeze ? NULL : v->freeze_why);
-  if (!verdicts || !document)
-    return document;
-  const char *first = NULL;
-  (void)json_object_set_new(document, "providers", provider_verdicts(client, v, &first));
-  (void)json_object_set_new(document, "provider", first ? json_string(first) : json_null());
-  struct umbra_error why = {0};
-  bool tracked = v->block_device != 0 && track_possible(v->block_device, &why) >= 0;
-  (void)json_object_set_new(document, "tracking", json_boolean(tracked));
-  if (!tracked)
-    (void)json_object_set_new(document, "tracking_why",
-                              json_string(v->block_device ? why.message : "it lies on no block device"));
-  return document;
+static json_t *volume_document(const struct volume *v) {
+  return json_pack("{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?}", "volume", json_path(v->mount_point),
+                   "key", v->key, "filesystem", v->fs_type, "source", v->source, "root", json_path(v->fs_root),
+                   "read_only", v->read_only, "device", v->block_path, "device_bytes", (json_int_t)v->block_bytes,
+                   "sector_bytes", (int)v->sector_bytes, "can_freeze", v->can_freeze, "freeze_why",
+                   v->can_freeze ? NULL : v->freeze_why);
 }
 
 static int list_volumes(struct umbra_client *client, json_t **ret) {
@@ -155,7 +127,7 @@ static int list_volumes(struct umbra_client *client, json_t **ret) {
     const struct volume *v = volume_table_get(table, i);
     /* Kernel filesystems (proc, sysfs…) hold nothing of anybody's. */
     if (v->block_device != 0 || v->can_freeze)
-      (void)json_array_append_new(list, volume_document(client, v, false));
+      (void)json_array_append_new(list, volume_document(v));
   }
   volume_table_free(table);
   *ret = list;
@@ -190,12 +162,12 @@ int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t c
     const struct volume *v = NULL;
     r = volume_table_lookup(table, paths[i], &v, NULL, &client->error);
     if (r >= 0)
-      (void)json_array_append_new(list, volume_document(client, v, true));
+      (void)json_array_append_new(list, provider_examine(v, client->coordinator->config_dir));
   }
   for (size_t i = 0; count == 0 && r >= 0 && i < volume_table_count(table); i++) {
     const struct volume *v = volume_table_get(table, i);
     if (v->block_device != 0)
-      (void)json_array_append_new(list, volume_document(client, v, true));
+      (void)json_array_append_new(list, provider_examine(v, client->coordinator->config_dir));
   }
   volume_table_free(table);
   return r < 0 ? r : client_return_json(client, json_pack("{s:O}", "volumes", list), ret_json);

@@ -31,7 +31,8 @@ static json_t *examine_providers(const struct volume *volume, const char *config
   for (size_t i = 0; list && i < providers_count; i++) {
     const struct provider *p = providers[i];
     struct umbra_error why = {0};
-    int r = p->can_shadow(volume, config_dir, &why);
+    const struct provider_needs needs = {0};
+    int r = provider_suits(p, &needs, volume, config_dir, &why);
     json_t *one = answer(r, why.message);
     if (!one || json_object_set_new(one, "name", json_string(p->name)) < 0 ||
         json_object_set_new(one, "only_by_name", json_boolean(p->only_by_name)) < 0 ||
