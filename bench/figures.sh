@@ -1,0 +1,39 @@
+# Sourced by the scripts of bench/, after tests/lib/functions.sh: printing and computing figures. Numbers come one a line.
+# shellcheck shell=bash
+
+# figure NAME VALUE UNIT LIMIT [less|more]: one row; the value must be at most (or at least) the limit
+figure() {
+  awk -v name="$1" -v value="$2" -v unit="$3" -v limit="$4" -v way="${5:-less}" 'BEGIN {
+    ok = way == "less" ? value <= limit : value >= limit
+    printf "%s\t%.4g%s\t%s %.4g%s\t%s\n", name, value, unit, way == "less" ? "<=" : ">=", limit, unit, ok ? "ok" : "MISSED" }'
+}
+
+# percentile P <numbers
+percentile() { sort -g | awk -v p="$1" '{ v[NR] = $1 } END { i = int((NR - 1) * p / 100 + 0.5) + 1; print v[i] }'; }
+median() { percentile 50; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { print a / b }'; }
+
+# milliseconds COMMAND...: how long it takes; its output goes to standard error
+milliseconds() {
+  local begin=$EPOCHREALTIME
+  "$@" >&2 || return
+  awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", (b - a) * 1000 }'
+}
+
+# bare_freeze_ms DIRECTORY: FIFREEZE and FITHAW of that filesystem by themselves
+bare_freeze_ms() {
+  python3 -c 'import fcntl, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+begin = time.monotonic()
+fcntl.ioctl(fd, 0xC0045877, 0)
+fcntl.ioctl(fd, 0xC0045878, 0)
+print((time.monotonic() - begin) * 1000)' "$1"
+}
+
+# start_random_writes DIRECTORY MEGABYTES_PER_S: until the script ends
+start_random_writes() {
+  fio --name=load --directory="$1" --size="${3:-128M}" --rw=randwrite --bs=4k --ioengine=psync --rate="${2}m" \
+    --time_based --runtime=3600 --output=/dev/null --minimal >/dev/null 2>&1 &
+  cleanup_fn kill_and_wait "$!"
+  wait_for 60 test -s "$1/load.0.0"
+}

@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# How long is a volume held, against the bare FIFREEZE and FITHAW of the same volume under the same load (20 MB/s of random writes),
+# interleaved? And four volumes in one set against one; and a btrfs set.
+. "$(dirname "$0")/../tests/lib/functions.sh"
+. "$TOP/bench/figures.sh"
+requires_root
+requires_program fio
+
+ROUNDS=${ROUNDS:-25}
+hold_ms() {
+  local set
+  set=$("$UMBRA" --quiet --json create --no-writers "$@")
+  "$UMBRA" --quiet delete "$(jq -r .set.id <<<"$set")"
+  jq .set.hold_ms <<<"$set"
+}
+
+for v in a b c d; do make_volume "$v" ext4 256M; done
+start_random_writes "$WORK/a" 20
+for ((i = 0; i < ROUNDS; i++)); do
+  bare_freeze_ms "$WORK/a" >>"$WORK/bare"
+  hold_ms --provider clone "$WORK/a" >>"$WORK/clone"
+done
+figure "clone: hold, median, against the bare freeze" "$(ratio "$(median <"$WORK/clone")" "$(median <"$WORK/bare")")" "" 1
+figure "clone: hold, 99th percentile, against the bare freeze" "$(ratio "$(percentile 99 <"$WORK/clone")" "$(percentile 99 <"$WORK/bare")")" "" 1
+echo "hold: clone $(median <"$WORK/clone") ms, bare $(median <"$WORK/bare") ms (medians of $ROUNDS)" >&2
+
+for v in b c d; do start_random_writes "$WORK/$v" 20; done
+for ((i = 0; i < ROUNDS; i++)); do
+  hold_ms --provider clone "$WORK/a" >>"$WORK/one"
+  hold_ms --provider clone "$WORK"/{a,b,c,d} >>"$WORK/four"
+done
+figure "clone: hold of four volumes in one set against one of them" "$(ratio "$(median <"$WORK/four")" "$(median <"$WORK/one")")" "" 1.5
+
+make_volume e btrfs 256M
+start_random_writes "$WORK/e" 20 64M
+for ((i = 0; i < 5; i++)); do hold_ms "$WORK/e" >>"$WORK/btrfs"; done
+figure "btrfs: hold" "$(percentile 99 <"$WORK/btrfs")" " ms" 0
