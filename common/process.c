@@ -9,57 +9,75 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int add_stream(posix_spawn_file_actions_t *actions, int fd, int target) {
+static void take_stream(int fd, int target) {
   if (fd < 0)
-    return posix_spawn_file_actions_addopen(actions, target, "/dev/null", target == 0 ? O_RDONLY : O_WRONLY, 0);
-  return posix_spawn_file_actions_adddup2(actions, fd, target);
+    fd = open("/dev/null", target == 0 ? O_RDONLY : O_WRONLY);
+  if (fd < 0 || (fd == target ? fcntl(fd, F_SETFD, 0) : dup2(fd, target)) < 0)
+    _exit(127);
+}
+
+/* In the child, between fork and exec: only what is async-signal-safe. Tells report_fd the errno if it comes to
+ * nothing. */
+__attribute__((noreturn)) static void become(const struct process_options *options, pid_t parent, int report_fd) {
+  sigset_t none;
+  /* What nobody waits for any more must not go on: a provider's prepare would make what recovery has just removed. */
+  (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent)
+    _exit(127);
+  for (int number = 1; number < NSIG; number++)
+    (void)sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+  if (options->own_group)
+    (void)setpgid(0, 0);
+  take_stream(options->stdin_fd, 0);
+  take_stream(options->stdout_fd, 1);
+  take_stream(options->stderr_fd, 2);
+  enum { REPORT_FD = 3 };
+  if (report_fd != REPORT_FD && dup3(report_fd, REPORT_FD, O_CLOEXEC) < 0)
+    _exit(127);
+  (void)close_range(REPORT_FD + 1, ~0U, 0);
+  sigemptyset(&none);
+  (void)sigprocmask(SIG_SETMASK, &none, NULL);
+  (void)execve(options->path, options->arguments, options->environment ? options->environment : environ);
+  int error = errno;
+  (void)!write(REPORT_FD, &error, sizeof error);
+  _exit(127);
 }
 
 int process_start(const struct process_options *options, struct process *ret, struct umbra_error *err) {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  sigset_t all, none;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) < 0)
+    return error_errno(err, "starting '%s'", options->path);
+  CLEANUP_CLOSE int read_fd = ends[0], write_fd = ends[1];
+  sigset_t all, before;
   sigfillset(&all);
-  sigemptyset(&none);
-  if (posix_spawn_file_actions_init(&actions) != 0)
-    return error_code(err, -ENOMEM, "starting '%s'", options->path);
-  if (posix_spawnattr_init(&attributes) != 0) {
-    posix_spawn_file_actions_destroy(&actions);
-    return error_code(err, -ENOMEM, "starting '%s'", options->path);
-  }
-  pid_t pid = 0;
-  short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
-  if (options->own_group)
-    flags |= POSIX_SPAWN_SETPGROUP;
-  int r = add_stream(&actions, options->stdin_fd, 0);
-  r = r ? r : add_stream(&actions, options->stdout_fd, 1);
-  r = r ? r : add_stream(&actions, options->stderr_fd, 2);
-  r = r ? r : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-  r = r ? r : posix_spawnattr_setflags(&attributes, flags);
-  r = r ? r : posix_spawnattr_setsigdefault(&attributes, &all);
-  r = r ? r : posix_spawnattr_setsigmask(&attributes, &none);
-  r = r ? r : posix_spawnattr_setpgroup(&attributes, 0);
-  r = r ? r
-        : posix_spawn(&pid, options->path, &actions, &attributes, options->arguments,
-                      options->environment ? options->environment : environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (r != 0)
-    return error_code(err, -r, "starting '%s'", options->path);
+  /* No handler of ours may run in the child. */
+  (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t parent = getpid(), pid = fork();
+  if (pid == 0)
+    become(options, parent, write_fd);
+  int fork_errno = errno;
+  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (pid < 0)
+    return error_code(err, -fork_errno, "starting '%s'", options->path);
+  (void)close(take_fd(&write_fd));
   /* The child is ours and not yet waited for, so its pid cannot have been reused. */
-  int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-  *ret = (struct process){.pid = pid, .pidfd = pidfd};
-  if (pidfd < 0) {
-    r = error_errno(err, "watching '%s'", options->path);
-    process_end(ret, options->own_group);
-    return r;
+  *ret = (struct process){.pid = pid, .pidfd = (int)syscall(SYS_pidfd_open, pid, 0)};
+  int r = ret->pidfd < 0 ? -errno : 0, error = 0;
+  ssize_t n;
+  while ((n = read(read_fd, &error, sizeof error)) < 0 && errno == EINTR)
+    ;
+  if (r == 0 && n == sizeof error)
+    r = -error;
+  if (r < 0) {
+    process_end(ret, false);
+    return error_code(err, r, "starting '%s'", options->path);
   }
   return 0;
 }

@@ -22,7 +22,10 @@ struct process_options {
   bool own_group;                     /* its own process group, so that all of it can be killed */
 };
 
-/* Starts a program. Signals are at their defaults and unblocked in it, and no other descriptor is inherited. */
+/*
+ * Starts a program. Signals are at their defaults and unblocked in it, and no other descriptor is inherited.  It is killed
+ * when the thread that started it ends, so that nothing goes on for somebody who is gone. Blocks until it is executed.
+ */
 int process_start(const struct process_options *options, struct process *ret, struct umbra_error *err);
 
 /*

@@ -34,21 +34,22 @@ static void run_all(struct set *s, enum worker_operation operation, bool alone) 
   }
 }
 
-/* The worst result of the operation that has ended: a failure, then -EAGAIN, then 0. Keeps the error. */
+/* How much a result says: a failure is the cause of the cancellations beside it, and nothing else is as mild as "again". */
+static int weight(const struct worker *w) {
+  if (!w->started || w->result >= 0)
+    return 0;
+  return w->result == -EAGAIN ? 1 : w->result == -ECANCELED ? 2 : 3;
+}
+
+/* The result of the operation that has ended: the weightiest, of equal ones the first. Keeps its error. */
 static int result_of_all(struct set *s) {
-  int result = 0;
-  for (size_t i = 0; i < s->member_count; i++) {
-    const struct worker *w = &s->members[i].worker;
-    if (!w->started || w->result >= 0)
-      continue;
-    if (w->result == -EAGAIN && result == 0)
-      result = -EAGAIN;
-    else if (w->result != -EAGAIN && (result == 0 || result == -EAGAIN)) {
-      result = w->result;
-      *set_error(s) = w->error;
-    }
-  }
-  return result;
+  const struct worker *weightiest = &s->members[0].worker;
+  for (size_t i = 1; i < s->member_count; i++)
+    if (weight(&s->members[i].worker) > weight(weightiest))
+      weightiest = &s->members[i].worker;
+  if (weight(weightiest) > 1)
+    *set_error(s) = weightiest->error;
+  return weight(weightiest) > 0 ? weightiest->result : 0;
 }
 
 static enum set_event removed(struct set *s) {

@@ -32,4 +32,6 @@ bad_writer writer:identify lie 3
 bad_writer writer:identify flood 3
 bad_writer writer:prepare-snapshot flood 3
 bad_writer writer:freeze flood-errors 3
+# It has left its group, so that nobody but this test ends it; and nobody waits for it.
+cleanup_fn eval 'kill -KILL "$(cat "$WORK/forked")"'
 bad_writer writer:freeze fork 0
