@@ -9,6 +9,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <string.h>
@@ -81,6 +82,17 @@ int acl_mask(const void *value, size_t value_bytes) {
       return e.permissions & 7;
   }
   return -1;
+}
+
+bool acl_portable(const void *value, size_t value_bytes) {
+  if (!well_formed(value, value_bytes))
+    return false;
+  for (size_t i = 0; i < entry_count(value_bytes); i++) {
+    struct acl_entry e = get(value, i);
+    if ((e.tag == ACL_USER || e.tag == ACL_GROUP) && e.id > INT_MAX)
+      return false;
+  }
+  return true;
 }
 
 int acl_to_entry(const void *value, size_t value_bytes, int type, struct archive_entry *entry) {

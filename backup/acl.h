@@ -13,6 +13,9 @@
 
 enum { ACL_ENTRIES_MAX = 8192 };
 
+/* False if libarchive cannot carry it: its ids are ints. */
+bool acl_portable(const void *value, size_t value_bytes);
+
 /* type: ARCHIVE_ENTRY_ACL_TYPE_ACCESS or _DEFAULT. 0, -EINVAL for bytes that are no ACL, -ENOMEM. */
 int acl_to_entry(const void *value, size_t value_bytes, int type, struct archive_entry *entry);
 

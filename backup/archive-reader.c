@@ -195,10 +195,10 @@ static void take_head(struct archive_reader *r, const struct index_record *recor
   memcpy(f->target, record->target, strlen(record->target) + 1);
 }
 
-int archive_reader_open(struct archive_reader *r, const struct index_record *record, struct attributes *ret,
+int archive_reader_open(struct archive_reader *r, const struct index_record *record, struct metadata *ret,
                         struct umbra_error *err) {
   struct archive_entry *e = NULL;
-  *ret = (struct attributes){0};
+  *ret = (struct metadata){0};
   locale_t before = r->locale ? uselocale(r->locale) : (locale_t)0;
   int result = find_head(r, record->offset_bytes, &e, err);
   const char *name = result == 0 ? archive_entry_pathname(e) : NULL;
@@ -211,12 +211,12 @@ int archive_reader_open(struct archive_reader *r, const struct index_record *rec
     return differs(r, record, "kind or name", err);
   if (record->kind == INDEX_FILE && (uint64_t)archive_entry_size(e) != record->size_bytes)
     return differs(r, record, "size", err);
-  result = attributes_from_entry(e, ret, err);
+  result = metadata_from_entry(e, ret, err);
   if (result < 0)
     return error_prefix(err, result, "'/%s'", record->path);
   struct digest found;
-  if (attributes_digest(&r->found, ret, &found) < 0 || !digest_equal(&found, &record->metadata)) {
-    attributes_done(ret);
+  if (metadata_digest(&r->found, ret, &found) < 0 || !digest_equal(&found, &record->metadata)) {
+    metadata_done(ret);
     return differs(r, record, "metadata", err);
   }
   content_hash_begin(&r->hash);

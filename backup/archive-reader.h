@@ -7,7 +7,7 @@
 #ifndef BACKUP_ARCHIVE_READER_H
 #define BACKUP_ARCHIVE_READER_H
 
-#include "backup/attributes.h"
+#include "backup/metadata.h"
 #include "backup/frames.h"
 
 struct archive_reader;
@@ -19,9 +19,9 @@ void archive_reader_free(struct archive_reader *r);
 
 /*
  * Reads the head of the record's member. Records in ascending order of offset are read as one stream. ret: the caller
- * frees it with attributes_done(). -EBADMSG: damaged, the next one may be fine.
+ * frees it with metadata_done(). -EBADMSG: damaged, the next one may be fine.
  */
-int archive_reader_open(struct archive_reader *r, const struct index_record *record, struct attributes *ret,
+int archive_reader_open(struct archive_reader *r, const struct index_record *record, struct metadata *ret,
                         struct umbra_error *err);
 
 /*

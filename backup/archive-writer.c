@@ -142,7 +142,7 @@ static void set_names(struct archive_entry *e, const struct index_record *record
     archive_entry_copy_hardlink(e, record->target);
 }
 
-int archive_writer_begin(struct archive_writer *w, const struct index_record *record, const struct attributes *a,
+int archive_writer_begin(struct archive_writer *w, const struct index_record *record, const struct metadata *a,
                          const struct archive_extent *extents, size_t extent_count, struct umbra_error *err) {
   struct archive_entry *e = archive_entry_clear(w->entry);
   w->position_bytes = 0;
@@ -155,7 +155,7 @@ int archive_writer_begin(struct archive_writer *w, const struct index_record *re
   archive_entry_set_mtime(e, record->modified.tv_sec, record->modified.tv_nsec);
   if (record->kind == INDEX_CHARACTER || record->kind == INDEX_BLOCK)
     archive_entry_set_rdev(e, makedev(record->device_major, record->device_minor));
-  int r = attributes_to_entry(a, e, err);
+  int r = metadata_to_entry(a, e, err);
   if (r < 0)
     return r;
   for (size_t i = 0; extents && i < extent_count; i++)

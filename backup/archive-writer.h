@@ -3,7 +3,7 @@
 #ifndef BACKUP_ARCHIVE_WRITER_H
 #define BACKUP_ARCHIVE_WRITER_H
 
-#include "backup/attributes.h"
+#include "backup/metadata.h"
 #include "backup/frames.h"
 
 /* Extents of a sparse file that a member can list; a file with more gets its smallest holes filled. */
@@ -26,7 +26,7 @@ uint64_t archive_writer_offset(const struct archive_writer *w);
  * Begins the member of a record. extents: of a sparse file, in order, else NULL. A file's data follow: exactly
  * size_bytes of them for a plain one, exactly its extents for a sparse one, each at its offset, in order.
  */
-int archive_writer_begin(struct archive_writer *w, const struct index_record *record, const struct attributes *a,
+int archive_writer_begin(struct archive_writer *w, const struct index_record *record, const struct metadata *a,
                          const struct archive_extent *extents, size_t extent_count, struct umbra_error *err);
 int archive_writer_data(struct archive_writer *w, uint64_t offset_bytes, const void *data, size_t length_bytes,
                         struct umbra_error *err);

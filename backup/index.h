@@ -46,7 +46,7 @@ struct index_record {
   struct timespec modified, changed;
   uint32_t position;      /* which backup of the chain has the member; hard links: this one when new */
   uint64_t offset_bytes;  /* of the member in that backup's uncompressed archive */
-  struct digest metadata; /* of owner, mode, times, attributes, target: attributes.h */
+  struct digest metadata; /* of owner, mode, times, attributes, target: metadata.h */
   struct digest content;  /* INDEX_FILE */
 };
 

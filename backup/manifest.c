@@ -52,7 +52,7 @@ int manifest_write(int dir_fd, json_t *json, struct umbra_error *err) {
     r = -ENOMEM;
   if (r < 0)
     return error_code(err, r, "writing '%s'", MANIFEST_NAME);
-  return json_write_file(dir_fd, MANIFEST_NAME, json, 0600, err);
+  return json_write_file(dir_fd, MANIFEST_NAME, json, 0600, true, err);
 }
 
 static int check(const json_t *json, struct umbra_error *err) {

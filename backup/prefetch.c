@@ -116,7 +116,7 @@ static void read_item(struct prefetch_item *item, struct index_record *scratch) 
   else if (item->kind == INDEX_SYMLINK)
     r = read_link(item);
   if (r == 0) {
-    r = attributes_read(item->fd, item->directory->fd, item->name, &item->attributes, &item->error);
+    r = metadata_read(item->fd, item->directory->fd, item->name, &item->attributes, &item->error);
     if (r < 0)
       (void)error_prefix(&item->error, r, "'/%s'", item->path);
   }
@@ -127,7 +127,7 @@ static void read_item(struct prefetch_item *item, struct index_record *scratch) 
   if (r < 0)
     return;
   prefetch_item_record(item, scratch);
-  if (attributes_digest(scratch, &item->attributes, &item->metadata) < 0)
+  if (metadata_digest(scratch, &item->attributes, &item->metadata) < 0)
     (void)error_code(&item->error, -ENOMEM, "reading '/%s'", item->path);
 }
 
@@ -219,7 +219,7 @@ struct prefetch_item *prefetch_take(struct prefetch *p) {
 }
 
 static void item_done(struct prefetch_item *item) {
-  attributes_done(&item->attributes);
+  metadata_done(&item->attributes);
   directory_unref(item->directory);
   free(item->path);
   free(item->target);

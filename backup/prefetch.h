@@ -7,7 +7,7 @@
 #ifndef BACKUP_PREFETCH_H
 #define BACKUP_PREFETCH_H
 
-#include "backup/attributes.h"
+#include "backup/metadata.h"
 #include "backup/directory.h"
 #include "backup/index.h"
 
@@ -46,7 +46,7 @@ struct prefetch_item {
   /* read: */
   int fd;     /* of a file whose content is not in data; -1 otherwise */
   char *data; /* the whole content, status.stx_size bytes; NULL: not read ahead */
-  struct attributes attributes;
+  struct metadata attributes;
   struct digest metadata, content; /* content: only with data */
   struct umbra_error error;        /* code < 0: it could not be read */
 };

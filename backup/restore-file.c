@@ -67,9 +67,9 @@ static int take_place(struct restore_file *f, struct umbra_error *err) {
   return renameat(f->dir_fd, f->temporary, f->dir_fd, f->name) < 0 ? error_errno(err, "giving the file its name") : 0;
 }
 
-int restore_file_finish(struct restore_file *f, const struct basics *basics, const struct attributes *a,
+int restore_file_finish(struct restore_file *f, const struct basics *basics, const struct metadata *a,
                         bool privileged, unsigned *skipped, struct umbra_error *err) {
-  int r = attributes_apply(basics, a, f->fd, -1, NULL, privileged, skipped, err);
+  int r = metadata_apply(basics, a, f->fd, -1, NULL, privileged, skipped, err);
   if (r == 0)
     r = take_place(f, err);
   if (r < 0) {
@@ -98,7 +98,7 @@ static int make_special(int dir_fd, const char *name, const struct index_record 
   }
 }
 
-int restore_file_special(int dir_fd, const char *name, const struct index_record *record, const struct attributes *a,
+int restore_file_special(int dir_fd, const char *name, const struct index_record *record, const struct metadata *a,
                          bool keep, bool privileged, unsigned *skipped, struct umbra_error *err) {
   struct basics basics = basics_of(record);
   int r = make_special(dir_fd, name, record);
@@ -112,7 +112,7 @@ int restore_file_special(int dir_fd, const char *name, const struct index_record
   }
   if (r < 0)
     return error_code(err, r, "making it");
-  return attributes_apply(&basics, a, -1, dir_fd, name, privileged, skipped, err);
+  return metadata_apply(&basics, a, -1, dir_fd, name, privileged, skipped, err);
 }
 
 int restore_file_link(int from_dir_fd, const char *from_name, int dir_fd, const char *name, struct umbra_error *err) {

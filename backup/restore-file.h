@@ -6,7 +6,7 @@
 #ifndef BACKUP_RESTORE_FILE_H
 #define BACKUP_RESTORE_FILE_H
 
-#include "backup/attributes.h"
+#include "backup/metadata.h"
 
 enum { RESTORE_TEMPORARY_NAME_BYTES = 32 };
 
@@ -19,12 +19,12 @@ struct restore_file {
 /* -EEXIST with keep if something has the name. */
 int restore_file_begin(struct restore_file *f, int dir_fd, const char *name, bool keep, struct umbra_error *err);
 /* Attributes, then its name. On failure it is gone. */
-int restore_file_finish(struct restore_file *f, const struct basics *basics, const struct attributes *a,
+int restore_file_finish(struct restore_file *f, const struct basics *basics, const struct metadata *a,
                         bool privileged, unsigned *skipped, struct umbra_error *err);
 void restore_file_abandon(struct restore_file *f);
 
 /* A symbolic link, fifo or device node. Replaces what has the name, but no directory that holds something. */
-int restore_file_special(int dir_fd, const char *name, const struct index_record *record, const struct attributes *a,
+int restore_file_special(int dir_fd, const char *name, const struct index_record *record, const struct metadata *a,
                          bool keep, bool privileged, unsigned *skipped, struct umbra_error *err);
 
 /* Another name of a file that is there already. */

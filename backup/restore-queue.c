@@ -113,7 +113,7 @@ struct restore_item *restore_queue_take(struct restore_queue *q) {
 static void item_done(struct restore_item *item) {
   free(item->path);
   directory_unref(item->directory);
-  attributes_done(&item->attributes);
+  metadata_done(&item->attributes);
   free(item->data);
 }
 

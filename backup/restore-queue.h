@@ -6,7 +6,7 @@
 #ifndef BACKUP_RESTORE_QUEUE_H
 #define BACKUP_RESTORE_QUEUE_H
 
-#include "backup/attributes.h"
+#include "backup/metadata.h"
 #include "backup/directory.h"
 
 enum {
@@ -21,7 +21,7 @@ struct restore_item {
   struct directory *directory;
   char name[TREE_NAME_BYTES_MAX + 1];
   struct basics basics;
-  struct attributes attributes;
+  struct metadata attributes;
   char *data;
   size_t data_bytes;
   bool keep; /* leave it if the name is taken */

@@ -355,7 +355,7 @@ struct member {
   struct archive_reader *archive;
   struct directory *directory;
   const char *path, *name; /* where it goes */
-  struct attributes attributes;
+  struct metadata attributes;
   bool keep;
 };
 
@@ -386,7 +386,7 @@ static int restore_small(struct restorer *r, struct member *m, struct umbra_erro
   memcpy(item->name, m->name, strlen(m->name) + 1);
   item->basics = basics_of(m->record);
   item->attributes = m->attributes;
-  m->attributes = (struct attributes){0};
+  m->attributes = (struct metadata){0};
   item->data = take_pointer(content);
   item->data_bytes = size_bytes;
   item->keep = m->keep;
@@ -456,7 +456,7 @@ static int note_directory(struct restorer *r, const struct member *m, struct umb
     return error_code(why, -ENOMEM, "noting its attributes");
   memcpy(note, &basics, sizeof basics);
   memcpy(note + sizeof basics, m->record->path, path_bytes);
-  if (attributes_pack(&m->attributes, &note, &bytes) < 0)
+  if (metadata_pack(&m->attributes, &note, &bytes) < 0)
     return error_code(why, -ENOMEM, "noting its attributes");
   return spool_append(&r->directories, note, bytes, why);
 }
@@ -521,7 +521,7 @@ static int restore_archive(struct restorer *r, size_t position, struct umbra_err
     struct member m = {.record = record, .archive = archive.reader, .path = foreign ? foreign->path : record->path};
     if (!usable || restore_member(r, &m, &why) < 0)
       failed(r, m.path, &why);
-    attributes_done(&m.attributes);
+    metadata_done(&m.attributes);
   }
   chain_close_index(&index);
   archive_reader_free(archive.reader);
@@ -586,7 +586,7 @@ static int restore_link(struct restorer *r, const struct index_record *record, s
 
 static int finish_directory(struct restorer *r, const char *note, size_t note_bytes, struct umbra_error *why) {
   struct basics basics;
-  struct attributes attributes;
+  struct metadata attributes;
   struct directory *directory = NULL;
   const char *path = note + sizeof basics, *name = NULL;
   size_t head_bytes = sizeof basics + strlen(path) + 1;
@@ -597,12 +597,12 @@ static int finish_directory(struct restorer *r, const char *note, size_t note_by
   int result = restore_tree_find(r->tree, path, false, &directory, &name, why);
   if (result < 0)
     return result;
-  if (attributes_unpack(note + head_bytes, note_bytes - head_bytes, &attributes) < 0)
+  if (metadata_unpack(note + head_bytes, note_bytes - head_bytes, &attributes) < 0)
     return error_code(why, -ENOMEM, "setting attributes");
   CLEANUP_CLOSE int fd = openat(directory->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   result = fd < 0 ? error_errno(why, "opening the directory")
-                  : attributes_apply(&basics, &attributes, fd, -1, NULL, r->privileged, &skipped, why);
-  attributes_done(&attributes);
+                  : metadata_apply(&basics, &attributes, fd, -1, NULL, r->privileged, &skipped, why);
+  metadata_done(&attributes);
   r->totals->skipped_attributes += skipped;
   r->totals->directories += result == 0;
   return result;

@@ -219,7 +219,7 @@ static int changed_meanwhile(const struct prefetch_item *item, struct umbra_erro
   return error_set(err, -EAGAIN, UMBRA_REASON_BAD_STATE, "'/%s' changed while it was read", item->path);
 }
 
-static int add_extent(struct saver *s, uint64_t offset_bytes, uint64_t length_bytes) {
+static void add_extent(struct saver *s, uint64_t offset_bytes, uint64_t length_bytes) {
   if (s->extent_count == ARCHIVE_EXTENTS_MAX) {
     /* Every second hole is filled: the data are right, the layout is coarser. */
     size_t kept = 0;
@@ -230,13 +230,7 @@ static int add_extent(struct saver *s, uint64_t offset_bytes, uint64_t length_by
     }
     s->extent_count = kept;
   }
-  if (!s->extents) {
-    s->extents = malloc(ARCHIVE_EXTENTS_MAX * sizeof *s->extents);
-    if (!s->extents)
-      return -ENOMEM;
-  }
   s->extents[s->extent_count++] = (struct archive_extent){offset_bytes, length_bytes};
-  return 0;
 }
 
 /* The extents of data of a file with holes. *ret_sparse false: it has none. */
@@ -256,9 +250,7 @@ static int read_layout(struct saver *s, const struct prefetch_item *item, bool *
     if (data >= size)
       break;
     hole = hole > size ? size : hole;
-    int r = add_extent(s, (uint64_t)data, (uint64_t)(hole - data));
-    if (r < 0)
-      return error_code(err, r, "reading the layout of '/%s'", item->path);
+    add_extent(s, (uint64_t)data, (uint64_t)(hole - data));
     at = hole;
   }
   *ret_sparse =
@@ -438,7 +430,8 @@ static int begin(struct saver *s, int64_t began_ns, struct umbra_error *err) {
       r = base_advance(s, err);
   }
   s->buffer = malloc(LARGE_READ_BYTES);
-  if (r == 0 && (!s->buffer || content_hash_init(&s->hash) < 0))
+  s->extents = malloc(ARCHIVE_EXTENTS_MAX * sizeof *s->extents);
+  if (r == 0 && (!s->buffer || !s->extents || content_hash_init(&s->hash) < 0))
     r = error_code(err, -ENOMEM, "beginning the backup");
   return r;
 }

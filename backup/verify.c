@@ -55,7 +55,7 @@ static void check_file(struct verifier *v, const char *name, const struct manife
 /* Reads one member to its end. */
 static void check_member(struct verifier *v, struct archive_reader *archive, const struct index_record *record) {
   struct umbra_error why = {0};
-  struct attributes attributes;
+  struct metadata attributes;
   const void *data = NULL;
   size_t n = 0;
   uint64_t offset_bytes = 0;
@@ -66,7 +66,7 @@ static void check_member(struct verifier *v, struct archive_reader *archive, con
   if (r < 0)
     bad_path(v, record->path, &why);
   else
-    attributes_done(&attributes);
+    metadata_done(&attributes);
   v->totals->files++;
   const struct backup_listener *l = v->listener;
   if (l && l->progress && v->totals->bytes - v->reported_bytes >= PROGRESS_BYTES) {

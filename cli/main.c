@@ -14,8 +14,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_doctor,  &verb_create, &verb_list, &verb_show,    &verb_mount,
-    &verb_unmount, &verb_delete, &verb_run,  &verb_recover,
+    &verb_doctor, &verb_create, &verb_list,    &verb_show, &verb_mount,  &verb_unmount, &verb_delete,
+    &verb_run,    &verb_backup, &verb_restore, &verb_ls,   &verb_verify, &verb_recover,
 };
 
 /* Where a signal finds the client; set once before handlers are. */

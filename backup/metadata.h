@@ -7,8 +7,8 @@
  * POSIX ACLs travel as SCHILY.acl.*, which GNU tar and bsdtar understand, all other attributes as SCHILY.xattr.*.  In
  * memory both are extended attributes, in the kernel's bytes.
  */
-#ifndef BACKUP_ATTRIBUTES_H
-#define BACKUP_ATTRIBUTES_H
+#ifndef BACKUP_METADATA_H
+#define BACKUP_METADATA_H
 
 #include "backup/digest.h"
 #include "backup/index.h"
@@ -18,7 +18,7 @@
 
 /* Of all attributes of one file together: what a pax header may have (1 MiB in libarchive's reader), less the rest.
  */
-enum { ATTRIBUTES_BYTES_MAX = 900 * 1024, ATTRIBUTES_LIST_BYTES_MAX = 64 * 1024, ATTRIBUTES_MAX = 4096 };
+enum { METADATA_BYTES_MAX = 900 * 1024, METADATA_LIST_BYTES_MAX = 64 * 1024, METADATA_MAX = 4096 };
 
 struct attribute {
   char *name;
@@ -26,33 +26,32 @@ struct attribute {
   size_t value_bytes;
 };
 
-struct attributes {
+struct metadata {
   struct attribute *list; /* sorted by name */
   size_t count;
 };
 
-void attributes_done(struct attributes *a);
+void metadata_done(struct metadata *a);
 
 /*
  * Reads the attributes of dir_fd/name, or of fd when it is not negative. Never follows a symbolic link. A filesystem
  * without any has none.
  */
-int attributes_read(int fd, int dir_fd, const char *name, struct attributes *ret, struct umbra_error *err);
+int metadata_read(int fd, int dir_fd, const char *name, struct metadata *ret, struct umbra_error *err);
 
 /* record: kind, mode, uid, gid, modified, device numbers and target are used. */
-int attributes_digest(const struct index_record *record, const struct attributes *a,
-                      struct digest *ret); /* 0, -ENOMEM */
+int metadata_digest(const struct index_record *record, const struct metadata *a, struct digest *ret); /* 0, -ENOMEM */
 
 /* Puts them into an archive entry, ACLs as ACLs. */
-int attributes_to_entry(const struct attributes *a, struct archive_entry *entry, struct umbra_error *err);
-int attributes_from_entry(struct archive_entry *entry, struct attributes *ret, struct umbra_error *err);
+int metadata_to_entry(const struct metadata *a, struct archive_entry *entry, struct umbra_error *err);
+int metadata_from_entry(struct archive_entry *entry, struct metadata *ret, struct umbra_error *err);
 
 /*
- * A list of attributes as bytes, for temporary files: attributes_unpack(pack(a)) is a. Pack appends to *to (malloc'd,
+ * A list of attributes as bytes, for temporary files: metadata_unpack(pack(a)) is a. Pack appends to *to (malloc'd,
  * grown).
  */
-int attributes_pack(const struct attributes *a, char **to, size_t *to_bytes);
-int attributes_unpack(const char *from, size_t length_bytes, struct attributes *ret);
+int metadata_pack(const struct metadata *a, char **to, size_t *to_bytes);
+int metadata_unpack(const char *from, size_t length_bytes, struct metadata *ret);
 
 /*
  * Gives a file just made its attributes: owner, mode, extended attributes (ACLs, capabilities last), times.  fd not
@@ -67,7 +66,7 @@ struct basics {
 static inline struct basics basics_of(const struct index_record *r) {
   return (struct basics){r->kind, r->mode, r->uid, r->gid, r->modified};
 }
-int attributes_apply(const struct basics *basics, const struct attributes *a, int fd, int dir_fd, const char *name,
-                     bool privileged, unsigned *skipped, struct umbra_error *err);
+int metadata_apply(const struct basics *basics, const struct metadata *a, int fd, int dir_fd, const char *name,
+                   bool privileged, unsigned *skipped, struct umbra_error *err);
 
 #endif

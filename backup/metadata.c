@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Attributes on their way from file to archive and back.  See attributes.h.
+ * Attributes on their way from file to archive and back.  See metadata.h.
  *
  * Order when they are applied: owner first (a change of owner clears set-user-id bits and capabilities), then the
  * mode, then extended attributes (an access ACL sets the group's bits itself), capabilities last of them, then the
  * times.
  */
-#include "backup/attributes.h"
+#include "backup/metadata.h"
 
 #include "backup/acl.h"
 #include "common/cleanup.h"
@@ -23,17 +23,17 @@
 #define CAPABILITY_NAME "security.capability"
 enum { VALUE_BYTES_FIRST = 256, PLACE_BYTES = FD_PROC_PATH_BYTES + TREE_NAME_BYTES_MAX + 2 };
 
-void attributes_done(struct attributes *a) {
+void metadata_done(struct metadata *a) {
   for (size_t i = 0; i < a->count; i++) {
     free(a->list[i].name);
     free(a->list[i].value);
   }
   free(a->list);
-  *a = (struct attributes){0};
+  *a = (struct metadata){0};
 }
 
 /* Owns value from now on, even on failure. */
-static int add(struct attributes *a, const char *name, void *value, size_t value_bytes) {
+static int add(struct metadata *a, const char *name, void *value, size_t value_bytes) {
   if (a->count % 8 == 0) {
     struct attribute *larger = realloc(a->list, (a->count + 8) * sizeof *larger);
     if (!larger) {
@@ -55,7 +55,7 @@ static int compare(const void *a, const void *b) {
   return strcmp(((const struct attribute *)a)->name, ((const struct attribute *)b)->name);
 }
 
-static void sort(struct attributes *a) {
+static void sort(struct metadata *a) {
   if (a->count > 1)
     qsort(a->list, a->count, sizeof *a->list, compare);
 }
@@ -106,20 +106,20 @@ static int read_value(const struct place *p, const char *name, void **ret, size_
   }
 }
 
-int attributes_read(int fd, int dir_fd, const char *name, struct attributes *ret, struct umbra_error *err) {
+int metadata_read(int fd, int dir_fd, const char *name, struct metadata *ret, struct umbra_error *err) {
   char small[1024];
   CLEANUP_FREE char *large = NULL;
   char *names = small;
   struct place p;
   size_t total_bytes = 0;
   place_init(&p, fd, dir_fd, name);
-  *ret = (struct attributes){0};
+  *ret = (struct metadata){0};
   ssize_t n = list_names(&p, small, sizeof small);
   if (n < 0 && errno == ERANGE) {
-    large = names = malloc(ATTRIBUTES_LIST_BYTES_MAX);
+    large = names = malloc(METADATA_LIST_BYTES_MAX);
     if (!large)
       return error_code(err, -ENOMEM, "reading extended attributes");
-    n = list_names(&p, large, ATTRIBUTES_LIST_BYTES_MAX);
+    n = list_names(&p, large, METADATA_LIST_BYTES_MAX);
   }
   if (n < 0 && errno == EOPNOTSUPP)
     return 0;
@@ -138,22 +138,22 @@ int attributes_read(int fd, int dir_fd, const char *name, struct attributes *ret
     if (r == 0)
       r = add(ret, at, value, value_bytes);
     if (r < 0) {
-      attributes_done(ret);
+      metadata_done(ret);
       return error_code(err, r, "reading extended attribute '%s'", at);
     }
     total_bytes += strlen(at) + value_bytes;
   }
-  if (total_bytes > ATTRIBUTES_BYTES_MAX) {
-    attributes_done(ret);
+  if (total_bytes > METADATA_BYTES_MAX) {
+    metadata_done(ret);
     return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "its extended attributes have %zu bytes, a backup can keep %d",
-                     total_bytes, ATTRIBUTES_BYTES_MAX);
+                     total_bytes, METADATA_BYTES_MAX);
   }
   sort(ret);
   return 0;
 }
 
 /* The mode whose group bits are the ACL's mask, as the kernel shows it; libarchive shows the owning group's entry. */
-static uint32_t mode_with_mask(uint32_t mode, const struct attributes *a) {
+static uint32_t mode_with_mask(uint32_t mode, const struct metadata *a) {
   for (size_t i = 0; i < a->count; i++)
     if (strcmp(a->list[i].name, ACL_ACCESS_NAME) == 0) {
       int mask = acl_mask(a->list[i].value, a->list[i].value_bytes);
@@ -162,7 +162,7 @@ static uint32_t mode_with_mask(uint32_t mode, const struct attributes *a) {
   return mode;
 }
 
-int attributes_digest(const struct index_record *record, const struct attributes *a, struct digest *ret) {
+int metadata_digest(const struct index_record *record, const struct metadata *a, struct digest *ret) {
   CLEANUP_HASH XXH3_state_t *hash = digest_begin();
   int64_t numbers[] = {record->kind,
                        mode_with_mask(record->mode, a),
@@ -188,61 +188,49 @@ int attributes_digest(const struct index_record *record, const struct attributes
   return 0;
 }
 
-/* In a pax keyword '=' ends the name. GNU tar writes %3D for it, and %25 for '%'. */
-static char *encode_name(const char *name) {
-  char *encoded = malloc(3 * strlen(name) + 1), *to = encoded;
-  if (!encoded)
-    return NULL;
-  for (; *name; name++) {
-    if (*name == '=' || *name == '%') {
-      memcpy(to, *name == '=' ? "%3D" : "%25", 3);
-      to += 3;
-    } else {
-      *to++ = *name;
-    }
-  }
-  *to = '\0';
-  return encoded;
+static int hexadecimal(char c) {
+  if (c >= '0' && c <= '9')
+    return c - '0';
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* In a pax keyword '=' ends the name: libarchive writes it, and '%', as %XX (GNU tar does too), and reads it as it
+ * is. */
 static void decode_name(char *name) {
   char *to = name;
   for (; *name; name++) {
-    bool equals = strncmp(name, "%3D", 3) == 0, percent = strncmp(name, "%25", 3) == 0;
-    *to++ = equals ? '=' : *name;
-    if (equals || percent)
+    int high = *name == '%' ? hexadecimal(name[1]) : -1, low = high >= 0 ? hexadecimal(name[2]) : -1;
+    *to++ = low >= 0 ? (char)(high << 4 | low) : *name;
+    if (low >= 0)
       name += 2;
   }
   *to = '\0';
 }
 
-int attributes_to_entry(const struct attributes *a, struct archive_entry *entry, struct umbra_error *err) {
+int metadata_to_entry(const struct metadata *a, struct archive_entry *entry, struct umbra_error *err) {
   for (size_t i = 0; i < a->count; i++) {
     const struct attribute *x = &a->list[i];
     bool access = strcmp(x->name, ACL_ACCESS_NAME) == 0, fallback = strcmp(x->name, ACL_DEFAULT_NAME) == 0;
-    if (access || fallback) {
+    if ((access || fallback) && acl_portable(x->value, x->value_bytes)) {
       int r = acl_to_entry(x->value, x->value_bytes,
                            access ? ARCHIVE_ENTRY_ACL_TYPE_ACCESS : ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, entry);
       if (r < 0)
         return error_code(err, r, "its ACL '%s'", x->name);
       continue;
     }
-    CLEANUP_FREE char *name = encode_name(x->name);
-    if (!name)
-      return error_code(err, -ENOMEM, "keeping extended attributes");
-    archive_entry_xattr_add_entry(entry, name, x->value, x->value_bytes);
+    archive_entry_xattr_add_entry(entry, x->name, x->value, x->value_bytes);
   }
   return 0;
 }
 
-static int acl_add(struct archive_entry *entry, int type, const char *name, struct attributes *ret) {
+static int acl_add(struct archive_entry *entry, int type, const char *name, struct metadata *ret) {
   void *value = NULL;
   size_t value_bytes = 0;
   int r = acl_from_entry(entry, type, &value, &value_bytes);
   return r == 1 ? add(ret, name, value, value_bytes) : r;
 }
 
-static int xattr_add(const char *name, const void *value, size_t value_bytes, struct attributes *ret) {
+static int xattr_add(const char *name, const void *value, size_t value_bytes, struct metadata *ret) {
   CLEANUP_FREE char *decoded = strdup(name);
   void *copy = malloc(value_bytes > 0 ? value_bytes : 1);
   if (!decoded || !copy) {
@@ -255,23 +243,23 @@ static int xattr_add(const char *name, const void *value, size_t value_bytes, st
   return add(ret, decoded, copy, value_bytes);
 }
 
-int attributes_from_entry(struct archive_entry *entry, struct attributes *ret, struct umbra_error *err) {
+int metadata_from_entry(struct archive_entry *entry, struct metadata *ret, struct umbra_error *err) {
   const char *name = NULL;
   const void *value = NULL;
   size_t value_bytes = 0;
-  *ret = (struct attributes){0};
+  *ret = (struct metadata){0};
   int r = acl_add(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ACL_ACCESS_NAME, ret);
   if (r == 0)
     r = acl_add(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, ACL_DEFAULT_NAME, ret);
   (void)archive_entry_xattr_reset(entry);
   while (r == 0 && archive_entry_xattr_next(entry, &name, &value, &value_bytes) == ARCHIVE_OK) {
-    if (!name || ret->count >= ATTRIBUTES_MAX || !wanted(name))
+    if (!name || ret->count >= METADATA_MAX || !wanted(name))
       r = -EBADMSG;
     else
       r = xattr_add(name, value, value_bytes, ret);
   }
   if (r < 0) {
-    attributes_done(ret);
+    metadata_done(ret);
     return error_code(err, r, "its extended attributes in the archive");
   }
   sort(ret);
@@ -289,7 +277,7 @@ static bool may_skip(int r, bool privileged) {
   return r == -EOPNOTSUPP || (!privileged && (r == -EPERM || r == -EACCES));
 }
 
-static int set_attributes(const struct place *p, const struct attributes *a, bool capabilities, bool privileged,
+static int set_attributes(const struct place *p, const struct metadata *a, bool capabilities, bool privileged,
                           unsigned *skipped, struct umbra_error *err) {
   for (size_t i = 0; i < a->count; i++) {
     if ((strcmp(a->list[i].name, CAPABILITY_NAME) == 0) != capabilities)
@@ -323,7 +311,7 @@ static int set_mode(const struct basics *basics, int fd, int dir_fd, const char 
   return chmod(fd_proc_path(place, path), basics->mode) < 0 ? -errno : 0;
 }
 
-int attributes_pack(const struct attributes *a, char **to, size_t *to_bytes) {
+int metadata_pack(const struct metadata *a, char **to, size_t *to_bytes) {
   for (size_t i = 0; i < a->count; i++) {
     const struct attribute *x = &a->list[i];
     size_t name_bytes = strlen(x->name) + 1;
@@ -340,9 +328,9 @@ int attributes_pack(const struct attributes *a, char **to, size_t *to_bytes) {
   return 0;
 }
 
-int attributes_unpack(const char *from, size_t length_bytes, struct attributes *ret) {
+int metadata_unpack(const char *from, size_t length_bytes, struct metadata *ret) {
   int r = 0;
-  *ret = (struct attributes){0};
+  *ret = (struct metadata){0};
   while (r == 0 && length_bytes > 0) {
     size_t name_bytes = strlen(from) + 1;
     uint32_t value_bytes;
@@ -358,12 +346,12 @@ int attributes_unpack(const char *from, size_t length_bytes, struct attributes *
     length_bytes -= name_bytes + sizeof value_bytes + value_bytes;
   }
   if (r < 0)
-    attributes_done(ret);
+    metadata_done(ret);
   return r;
 }
 
-int attributes_apply(const struct basics *basics, const struct attributes *a, int fd, int dir_fd, const char *name,
-                     bool privileged, unsigned *skipped, struct umbra_error *err) {
+int metadata_apply(const struct basics *basics, const struct metadata *a, int fd, int dir_fd, const char *name,
+                   bool privileged, unsigned *skipped, struct umbra_error *err) {
   const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, basics->modified};
   struct place p;
   place_init(&p, fd, dir_fd, name);

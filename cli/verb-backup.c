@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* umbra backup: shadow copies of the sources' volumes, and an archive of the sources from them. */
+#include "cli/backup-sources.h"
+#include "cli/backup-target.h"
+#include "cli/progress.h"
+#include "cli/set-options.h"
+
+#include "common/clock.h"
+#include "common/strv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+enum { OPTION_TO = 1, OPTION_TYPE, OPTION_EXCLUDE, OPTION_LABEL, OPTION_ALL_VOLUMES, OPTION_LEVEL, LEVEL_MAX = 19 };
+
+static const struct option options[] = {
+    SET_OPTIONS,
+    {"to", required_argument, NULL, OPTION_TO},
+    {"type", required_argument, NULL, OPTION_TYPE},
+    {"exclude", required_argument, NULL, OPTION_EXCLUDE},
+    {"label", required_argument, NULL, OPTION_LABEL},
+    {"all-volumes", no_argument, NULL, OPTION_ALL_VOLUMES},
+    {"level", required_argument, NULL, OPTION_LEVEL},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+struct request {
+  const char *to, *label;
+  enum manifest_type type;
+  char **excludes;
+  bool all_volumes;
+  int level;
+  struct backup_sources sources;
+};
+
+struct outcome {
+  struct backup_totals totals;
+  int64_t began_ns;
+  json_t *set; /* borrowed from document */
+};
+
+/* ---- writers' documents ---- */
+
+static int exclude_sets(struct backup *b, const json_t *sets) {
+  size_t i;
+  json_t *set;
+  json_array_foreach(sets, i, set) {
+    const char *path = json_get_string_or(set, "path", NULL);
+    int r = path ? backup_exclude_file_set(b, path, json_get_string_or(set, "pattern", "*"),
+                                           json_get_boolean_or(set, "recursive", true))
+                 : 0;
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+/* File sets that writers do not want saved: of the writer, and of each of its components. */
+static int exclude_by_writers(struct backup *b, const json_t *document) {
+  size_t i, j;
+  json_t *writer, *component;
+  json_array_foreach(json_object_get(document, "documents"), i, writer) {
+    const json_t *metadata = json_object_get(writer, "metadata");
+    int r = exclude_sets(b, json_object_get(metadata, "excludes"));
+    json_array_foreach(json_object_get(metadata, "components"), j, component) if (r == 0) r =
+        exclude_sets(b, json_object_get(component, "excludes"));
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+/* What backup.json says beside what backup/ itself knows. */
+static json_t *describe(const json_t *document, const struct backup_sources *sources) {
+  json_t *set = json_object_get(document, "set"), *writers = json_object_get(document, "documents");
+  return json_pack("{s:O, s:s, s:O*, s:O*, s:O}", "set", set, "consistency",
+                   json_get_string_or(set, "consistency", "crash"), "writers", writers, "components",
+                   json_object_get(document, "components"), "left_out", sources->left_out);
+}
+
+/* ---- the set ---- */
+
+static int set_up(struct cli *cli, struct umbra_set *set, const struct request *q, struct backup *b) {
+  int r = umbra_set_option(set, "auto-release", "yes");
+  if (r >= 0)
+    r = umbra_set_option(set, "scope", "paths");
+  if (r >= 0)
+    r = umbra_set_option(set, "backup-type", manifest_type_name(backup_type(b)));
+  if (r >= 0 && q->label)
+    r = umbra_set_option(set, "label", q->label);
+  const json_t *components = backup_base(b) ? json_object_get(backup_base(b)->json, "writers") : NULL;
+  if (r >= 0 && components) {
+    /* The writers' answers to the base's backup: their stamps. */
+    CLEANUP_FREE char *text = json_dumps(components, JSON_COMPACT);
+    r = text ? umbra_set_option(set, "components", text) : -ENOMEM;
+  }
+  for (size_t i = 0; r >= 0 && q->sources.paths[i]; i++)
+    r = umbra_set_add_path(set, q->sources.paths[i]);
+  return r < 0 ? cli_failed(cli, "preparing the backup") : STATUS_DONE;
+}
+
+struct shadows {
+  struct backup_volume *volumes;
+  size_t count;
+};
+
+static void shadows_close(struct shadows *s) {
+  for (size_t i = 0; i < s->count; i++) {
+    if (s->volumes[i].root_fd >= 0)
+      (void)close(s->volumes[i].root_fd);
+    free((char *)s->volumes[i].mount_point);
+  }
+  free(s->volumes);
+}
+
+static int shadows_open(struct cli *cli, struct umbra_set *set, const json_t *document, struct shadows *ret) {
+  const json_t *list = json_object_get(json_object_get(document, "set"), "shadows");
+  size_t count = umbra_set_shadow_count(set);
+  ret->volumes = calloc(count + 1, sizeof *ret->volumes);
+  if (!ret->volumes) {
+    fputs("umbra: opening the shadow copies: out of memory\n", stderr);
+    return STATUS_FAILED;
+  }
+  for (; ret->count < count; ret->count++) {
+    struct backup_volume *v = &ret->volumes[ret->count];
+    char *mount_point = NULL;
+    v->root_fd = umbra_set_open_shadow(set, ret->count);
+    if (v->root_fd < 0)
+      return cli_failed(cli, "opening a shadow copy");
+    if (json_path_value(json_object_get(json_array_get(list, ret->count), "volume"), &mount_point) < 0) {
+      (void)close(v->root_fd);
+      fputs("umbra: opening a shadow copy: its document does not name the volume\n", stderr);
+      return STATUS_FAILED;
+    }
+    v->mount_point = mount_point;
+  }
+  return STATUS_DONE;
+}
+
+/* ---- the backup ---- */
+
+static void print_json(const struct backup *b, const struct outcome *o, double seconds) {
+  const struct backup_totals *t = &o->totals;
+  CLEANUP_JSON json_t *document =
+      json_pack("{s:{s:s, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:O}}", "backup", "name", backup_name(b),
+                "type", manifest_type_name(backup_type(b)), "base", backup_base(b) ? backup_base(b)->id : NULL,
+                "files", (json_int_t)t->files, "bytes", (json_int_t)t->bytes, "stored", (json_int_t)t->stored,
+                "stored_bytes", (json_int_t)t->stored_bytes, "deleted", (json_int_t)t->deleted, "archive_bytes",
+                (json_int_t)t->archive_bytes, "seconds", seconds, "set", o->set);
+  cli_print_json(document);
+}
+
+static void print_result(const struct cli *cli, const struct backup *b, const struct outcome *o) {
+  const struct backup_totals *t = &o->totals;
+  double seconds = (double)(clock_monotonic_ns() - o->began_ns) / (double)NS_PER_S;
+  char size[CLI_SIZE_TEXT_BYTES], archive_size[CLI_SIZE_TEXT_BYTES];
+  if (cli->json) {
+    print_json(b, o, seconds);
+    return;
+  }
+  const json_t *shadow = json_array_get(json_object_get(o->set, "shadows"), 0);
+  printf("%s: %" PRIu64 " files (%s), %" PRIu64 " stored, %" PRIu64 " deleted, archive %s in %.1f s\n",
+         backup_name(b), t->files, cli_size((json_int_t)t->bytes, size), t->stored, t->deleted,
+         cli_size((json_int_t)t->archive_bytes, archive_size), seconds);
+  printf("%s-consistent, provider %s, held %.1f ms\n", json_get_string_or(o->set, "consistency", "crash"),
+         json_get_string_or(shadow, "provider", "?"), json_number_value(json_object_get(o->set, "hold_ms")));
+  if (t->sockets > 0)
+    fprintf(stderr, "umbra: warning: %" PRIu64 " sockets are not in the backup; nothing can restore one\n",
+            t->sockets);
+}
+
+/* Saves from the set and makes the backup whole. */
+static int save(struct cli *cli, struct umbra_set *set, const struct request *q, struct backup *b, struct outcome *o,
+                const json_t *document) {
+  struct shadows shadows = {0};
+  struct umbra_error err = {0};
+  int64_t before_ns = clock_realtime_ns() - (clock_monotonic_ns() - o->began_ns);
+  int status = shadows_open(cli, set, document, &shadows);
+  if (status == STATUS_DONE) {
+    CLEANUP_JSON json_t *description = describe(document, &q->sources);
+    int r = description ? exclude_by_writers(b, document) : -ENOMEM;
+    if (r < 0)
+      (void)error_code(&err, r, "keeping the writers' documents");
+    if (r == 0)
+      r = backup_save(b, shadows.volumes, shadows.count, before_ns, &err);
+    if (r == 0)
+      r = backup_commit(b, description, &o->totals, &err);
+    if (r < 0)
+      status = backup_target_failed(cli, &err, "backing up to '%s'", q->to);
+  }
+  shadows_close(&shadows);
+  return status;
+}
+
+static int backup_with_set(struct cli *cli, struct umbra_set *set, const struct request *q, struct backup *b) {
+  struct outcome o = {.began_ns = clock_monotonic_ns()};
+  int status = set_up(cli, set, q, b);
+  if (status != STATUS_DONE)
+    return status;
+  if (umbra_set_create(set) < 0)
+    return cli_failed(cli, "making the shadow copies");
+  CLEANUP_JSON json_t *document = cli_parse(strdup(umbra_set_document(set)));
+  o.set = json_object_get(document, "set");
+  status = save(cli, set, q, b, &o, document);
+  progress_clear(cli->progress);
+  if (umbra_set_complete(set, status == STATUS_DONE) < 0)
+    fprintf(stderr, "umbra: warning: telling the writers how the backup went: %s\n",
+            umbra_client_message(cli->client));
+  if (status != STATUS_DONE)
+    return status;
+  print_result(cli, b, &o);
+  return umbra_set_degraded(set) ? STATUS_DEGRADED : STATUS_DONE;
+}
+
+static int backup(struct cli *cli, struct umbra_set *set, struct request *q) {
+  struct backup_listener listener = backup_target_listener(cli);
+  struct umbra_error err = {0};
+  struct backup *b = NULL;
+  struct backup_options o = {.target = q->to,
+                             .type = q->type,
+                             .label = q->label,
+                             .sources = q->sources.paths,
+                             .excludes = q->excludes,
+                             .level = q->level};
+  if (backup_new(&o, &b, &err) < 0)
+    return backup_target_failed(cli, &err, "backing up to '%s'", q->to);
+  backup_listen(b, &listener);
+  if (backup_type(b) != q->type)
+    fprintf(stderr, "umbra: '%s' holds no full backup of these sources: this becomes one\n", q->to);
+  int status = backup_with_set(cli, set, q, b);
+  backup_free(b);
+  return status;
+}
+
+/* -1: go on, else an exit status. */
+static int take_options(struct cli *cli, struct umbra_set *set, int argc, char **argv, struct request *q) {
+  int option, r = 0;
+  while (r >= 0 && (option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+    switch (option) {
+    case OPTION_TO:
+      q->to = optarg;
+      break;
+    case OPTION_TYPE:
+      if (manifest_type_parse(optarg, &q->type) < 0)
+        return cli_usage(&verb_backup, "there is no type '%s'", optarg);
+      break;
+    case OPTION_EXCLUDE:
+      if (strv_append(&q->excludes, optarg) < 0)
+        return cli_usage(&verb_backup, "out of memory");
+      break;
+    case OPTION_LABEL:
+      q->label = optarg;
+      break;
+    case OPTION_ALL_VOLUMES:
+      q->all_volumes = true;
+      break;
+    case OPTION_LEVEL:
+      q->level = atoi(optarg);
+      if (q->level < 1 || q->level > LEVEL_MAX)
+        return cli_usage(&verb_backup, "the level is a number from 1 to %d", LEVEL_MAX);
+      break;
+    case 'h':
+      return cli_help(&verb_backup);
+    case '?':
+      return STATUS_USAGE;
+    default:
+      r = set_option_take(set, option, optarg);
+    }
+  if (r < 0)
+    return cli_usage(&verb_backup, "%s", umbra_client_message(cli->client));
+  if (!q->to)
+    return cli_usage(&verb_backup, "to which directory? (--to DIR)");
+  if (optind >= argc)
+    return cli_usage(&verb_backup, "which sources?");
+  return -1;
+}
+
+/* A directory's descriptor is open for each level of the tree. */
+static void allow_descriptors(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+static int run(struct cli *cli, int argc, char **argv) {
+  struct request q = {.type = MANIFEST_FULL};
+  struct umbra_set *set = NULL;
+  struct umbra_error err = {0};
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+      return cli_help(&verb_backup);
+  if (umbra_set_new(cli->client, &set) < 0)
+    return cli_failed(cli, "preparing the backup");
+  int status = take_options(cli, set, argc, argv, &q);
+  if (status < 0) {
+    struct backup_listener listener = backup_target_listener(cli);
+    status = backup_sources_find(argv + optind, q.all_volumes, &listener, &q.sources, &err) < 0
+                 ? backup_target_failed(cli, &err, "finding the sources")
+                 : -1;
+  }
+  if (status < 0) {
+    allow_descriptors();
+    status = backup(cli, set, &q);
+  }
+  umbra_set_free(set);
+  backup_sources_done(&q.sources);
+  strv_free(q.excludes);
+  return status;
+}
+
+const struct verb verb_backup = {
+    .name = "backup",
+    .usage = "[OPTION…] SOURCE… --to DIR",
+    .summary = "consistent backup of the sources into a backup set directory",
+    .help = "  --to DIR          the backup set directory; made if it is not there\n"
+            "  --type T          full (default), incremental (since the last full or incremental one),\n"
+            "                    differential (since the last full one) or copy (on which none is based)\n"
+            "  --exclude GLOB    leave out what matches; may be given again\n"
+            "  --label L         a name for the backup\n"
+            "  --all-volumes     follow sources into other volumes that are mounted below them\n"
+            "  --level N         of compression, 1 to 19 (default 3)\n" SET_OPTIONS_HELP,
+    .run = run,
+};

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* umbra restore: bring a backup back, all of it or some paths, and let its writers know. */
+#include "cli/backup-target.h"
+#include "cli/progress.h"
+
+#include "backup/tree-path.h"
+#include "common/clock.h"
+#include "common/strv.h"
+
+#include <fnmatch.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { OPTION_TO = 1, OPTION_NO_WRITERS };
+
+static const struct option options[] = {
+    {"to", required_argument, NULL, OPTION_TO},
+    {"no-writers", no_argument, NULL, OPTION_NO_WRITERS},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+struct restoration {
+  const char *root;
+  bool no_writers;
+  char **paths;
+};
+
+/* ---- restore methods of writers ---- */
+
+static bool in_file_set(const json_t *set, const char *path) {
+  const char *directory = json_get_string_or(set, "path", ""), *pattern = json_get_string_or(set, "pattern", "*");
+  size_t n = strlen(directory);
+  while (n > 1 && directory[n - 1] == '/')
+    n--;
+  if (n == 0 || strncmp(path, directory, n) != 0 || (path[n] != '/' && path[n] != '\0'))
+    return false;
+  if (path[n] == '\0')
+    return true; /* the set is this file */
+  const char *name = strrchr(path, '/') + 1;
+  bool direct = name == path + n + 1;
+  return (direct || json_get_boolean_or(set, "recursive", true)) && fnmatch(pattern, name, 0) == 0;
+}
+
+/* True if the path is of a component that its writer does not want replaced. userdata: backup.json. */
+static bool keep_existing(void *userdata, const char *path) {
+  const json_t *manifest = userdata;
+  char absolute[TREE_PATH_BYTES_MAX + 2];
+  size_t i, j, k;
+  json_t *writer, *component, *set;
+  (void)snprintf(absolute, sizeof absolute, "/%s", path);
+  json_array_foreach(json_object_get(manifest, "writers"), i, writer) {
+    const json_t *metadata = json_object_get(writer, "metadata");
+    const char *method = json_get_string_or(metadata, "restore_method", "replace");
+    json_array_foreach(json_object_get(metadata, "components"), j, component) {
+      if (strcmp(json_get_string_or(component, "restore_method", method), "if-not-there") != 0)
+        continue;
+      json_array_foreach(json_object_get(component, "files"), k, set) if (in_file_set(set, absolute)) return true;
+    }
+  }
+  return false;
+}
+
+static bool any_kept(const json_t *manifest) {
+  size_t i, j;
+  json_t *writer, *component;
+  json_array_foreach(json_object_get(manifest, "writers"), i, writer) {
+    const json_t *metadata = json_object_get(writer, "metadata");
+    if (strcmp(json_get_string_or(metadata, "restore_method", ""), "if-not-there") == 0)
+      return true;
+    json_array_foreach(json_object_get(metadata, "components"), j,
+                       component) if (strcmp(json_get_string_or(component, "restore_method", ""), "if-not-there") ==
+                                      0) return true;
+  }
+  return false;
+}
+
+/* ---- events ---- */
+
+static int tell_writers(const struct cli *cli, const struct restoration *o, const json_t *manifest,
+                        const char *event) {
+  if (o->no_writers || strcmp(o->root, "/") != 0 || json_array_size(json_object_get(manifest, "writers")) == 0)
+    return STATUS_DONE;
+  CLEANUP_FREE char *text = json_dumps(manifest, JSON_COMPACT);
+  if (!text || umbra_restore_event(cli->client, event, text, NULL) < 0)
+    return cli_failed(cli, "telling the writers %s", event);
+  return STATUS_DONE;
+}
+
+/* ---- the restore ---- */
+
+static void print_result(const struct cli *cli, const struct backup_entry *e, const struct restoration *o,
+                         const struct restore_totals *t, double seconds) {
+  if (cli->json) {
+    CLEANUP_JSON json_t *document =
+        json_pack("{s:{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}}", "restore", "backup",
+                  e->manifest.id, "name", e->name, "to", json_path(o->root), "files", (json_int_t)t->files,
+                  "directories", (json_int_t)t->directories, "others", (json_int_t)t->others, "bytes",
+                  (json_int_t)t->bytes, "removed", (json_int_t)t->removed, "kept", (json_int_t)t->kept, "failed",
+                  (json_int_t)t->failed, "skipped_attributes", (json_int_t)t->skipped_attributes, "seconds", seconds);
+    cli_print_json(document);
+    return;
+  }
+  char size[CLI_SIZE_TEXT_BYTES];
+  printf("restored %s to %s: %" PRIu64 " files (%s), %" PRIu64 " directories, %" PRIu64 " others in %.1f s", e->name,
+         o->root, t->files, cli_size((json_int_t)t->bytes, size), t->directories, t->others, seconds);
+  if (t->removed > 0)
+    printf(", %" PRIu64 " deleted in between removed", t->removed);
+  if (t->kept > 0)
+    printf(", %" PRIu64 " existing kept", t->kept);
+  putchar('\n');
+}
+
+static int restore(struct cli *cli, const struct backup_target *target, const struct restoration *o) {
+  struct backup_listener listener = backup_target_listener(cli);
+  struct restore_totals totals;
+  struct umbra_error err = {0};
+  json_t *manifest = target->backup->manifest.json;
+  struct restore_options options_of = {
+      .directory = &target->directory,
+      .backup = target->backup,
+      .root = o->root,
+      .paths = o->paths,
+      .keep_existing = any_kept(manifest) ? keep_existing : NULL,
+      .keep_userdata = manifest,
+  };
+  int64_t began_ns = clock_monotonic_ns();
+  int status = tell_writers(cli, o, manifest, "pre-restore");
+  if (status != STATUS_DONE)
+    return status;
+  int r = backup_restore(&options_of, &listener, &totals, &err);
+  progress_clear(cli->progress);
+  if (r < 0)
+    status = backup_target_failed(cli, &err, "restoring backup '%s' to '%s'", target->backup->name, o->root);
+  if (r == 0 || totals.failed > 0)
+    print_result(cli, target->backup, o, &totals, (double)(clock_monotonic_ns() - began_ns) / (double)NS_PER_S);
+  if (totals.skipped_attributes > 0)
+    fprintf(stderr, "umbra: warning: %" PRIu64 " owners or attributes could not be set%s\n",
+            totals.skipped_attributes, geteuid() != 0 ? " without being root" : " on this filesystem");
+  /* In any case: a writer that stopped its service for the restore has to start it again. */
+  int told = tell_writers(cli, o, manifest, "post-restore");
+  return status == STATUS_DONE ? told : status;
+}
+
+/* An absolute path without "." and "..", by its text only: it need not exist. */
+static char *absolute_path(const char *path) {
+  CLEANUP_FREE char *directory = path[0] == '/' ? strdup("") : getcwd(NULL, 0);
+  CLEANUP_FREE char *copy = strdup(path);
+  char *result = NULL, *rest = NULL;
+  if (!directory || !copy || asprintf(&result, "%s", strcmp(directory, "/") == 0 ? "" : directory) < 0)
+    return NULL;
+  for (char *name = strtok_r(copy, "/", &rest); name; name = strtok_r(NULL, "/", &rest)) {
+    char *last = strrchr(result, '/'), *longer = NULL;
+    if (strcmp(name, ".") == 0)
+      continue;
+    if (strcmp(name, "..") == 0) {
+      if (last)
+        *last = '\0';
+      continue;
+    }
+    int n = asprintf(&longer, "%s/%s", result, name);
+    free(result);
+    if (n < 0)
+      return NULL;
+    result = longer;
+  }
+  if (result[0] == '\0') {
+    free(result);
+    return strdup("/");
+  }
+  return result;
+}
+
+static int run(struct cli *cli, int argc, char **argv) {
+  struct restoration o = {.root = "/"};
+  struct umbra_error err = {0};
+  struct backup_target target;
+  int option;
+  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+    switch (option) {
+    case OPTION_TO:
+      o.root = optarg;
+      break;
+    case OPTION_NO_WRITERS:
+      o.no_writers = true;
+      break;
+    case 'h':
+      return cli_help(&verb_restore);
+    default:
+      return STATUS_USAGE;
+    }
+  if (optind >= argc)
+    return cli_usage(&verb_restore, "which backup set directory?");
+  CLEANUP_STRV char **paths = NULL;
+  for (int i = optind + 1; i < argc; i++) {
+    char *path = absolute_path(argv[i]);
+    if (!path || strv_append_take(&paths, path) < 0) {
+      fputs("umbra: restoring: out of memory\n", stderr);
+      return STATUS_FAILED;
+    }
+  }
+  o.paths = paths;
+  if (backup_target_open(argv[optind], true, &target, &err) < 0)
+    return backup_target_failed(cli, &err, "restoring from '%s'", argv[optind]);
+  int status = restore(cli, &target, &o);
+  backup_target_close(&target);
+  return status;
+}
+
+const struct verb verb_restore = {
+    .name = "restore",
+    .usage = "[OPTION…] DIR[@BACKUP] [PATH…]",
+    .summary = "bring back a backup (the latest), all of it or some paths",
+    .help = "  --to ROOT         put every file at ROOT + its absolute path; without it files go where they were\n"
+            "  --no-writers      tell no writers\n"
+            "  BACKUP            id, a unique prefix of it, name of the folder, label, or 'latest'\n"
+            "  PATH              as it was when it was saved; relative to the working directory\n",
+    .run = run,
+};
