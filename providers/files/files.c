@@ -16,6 +16,7 @@
 #include "providers/files/mapped.h"
 #include "providers/files/store.h"
 #include "providers/files/tree.h"
+#include "providers/files/urgent.h"
 #include "providers/files/walk.h"
 #include "providers/provider.h"
 
@@ -250,7 +251,11 @@ static int take_unfrozen(struct files_state *f, struct umbra_error *err) {
 
 static int files_commit(struct shadow *s, struct umbra_error *err) {
   struct files_state *f = s->state;
-  return s->volume->can_freeze ? look_and_take(f, err) : take_unfrozen(f, err);
+  struct urgent before;
+  urgent_begin(&before);
+  int r = s->volume->can_freeze ? look_and_take(f, err) : take_unfrozen(f, err);
+  urgent_end(&before);
+  return r;
 }
 
 static int describe_view(struct shadow *s, const struct store *store) {

@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "providers/files/table.h"
 #include "providers/files/tree.h"
+#include "providers/files/urgent.h"
 #include "providers/files/walk.h"
 
 #include <errno.h>
@@ -117,6 +118,8 @@ static void work(struct looker *me) {
 
 static void *looker_main(void *context) {
   struct looker *me = context;
+  struct urgent before;
+  urgent_begin(&before);
   for (;;) {
     while (sem_wait(&me->look->begin) < 0) {
     }

@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LOOK_THREADS_MAX = 4, LOOK_FOUND_MAX = 65536 /* changed records a thread can note */ };
+enum {
+  LOOK_THREADS_MAX = 4,
+  LOOK_FOUND_MAX = 65536, /* changed records a thread can note */
+};
 
 /* A record that the live tree no longer agrees with, or that is unsure. */
 struct look_found {

@@ -39,7 +39,7 @@ damage() {
   copy_of "$volume" --named --then "$SAME_TREE $volume \$IMAGE" || fail "the copy after $what differs"
   grep -q '^phase copy' "$WORK/drive" || fail "a kept store with $what was taken over"
   grep -q 'cannot be used' "$WORK/drive" || fail "nobody was told of $what"
-  [ "$(ls -d "$STORAGE"/* | wc -l)" = 2 ] || fail "something is left over after $what"
+  [ "$(find "$STORAGE" -mindepth 1 -maxdepth 1 | wc -l)" = 2 ] || fail "something is left over after $what"
 }
 flip() { python3 -c 'import sys
 f = open(sys.argv[1], "r+b"); f.seek(int(sys.argv[2])); b = f.read(1); f.seek(-1, 1); f.write(bytes([b[0] ^ 1]))' "$kept/table" "$1"; }
@@ -49,7 +49,7 @@ damage "a table cut off" truncate -s -100 "$kept/table"
 damage "an empty table" truncate -s 0 "$kept/table"
 damage "no table" rm "$kept/table"
 damage "no tree" rm -r "$kept/tree"
-other=$(ls -d "$STORAGE"/kept-* | grep -v "$kept")
+other=$(find "$STORAGE" -mindepth 1 -maxdepth 1 -name 'kept-*' ! -path "$kept")
 damage "another store's table" cp "$other/table" "$kept/table"
 
 # A set that fails does not leave its half-refreshed store for the next.
