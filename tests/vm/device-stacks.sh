@@ -16,7 +16,7 @@ get() { jq -r ".[0] | $1" "$WORK/shown"; }
 # check MOUNTPOINT WORDS: told in these words, and it freezes and thaws
 check() {
   examine "$1"
-  [[ $(get .lies_on) == $2 ]] || fail "$1 lies on '$(get .lies_on)', expected '$2'"
+  [ "$(get .lies_on)" = "$2" ] || fail "$1 lies on '$(get .lies_on)', expected '$2'"
   [ "$(get .freeze.can)" = true ] || fail "$1: $(get .freeze.why)"
   [ "$(get '.tracking.can')" = true ] || fail "$1 cannot be tracked: $(get .tracking.why)"
   timeout 20 fsfreeze -f "$1" || fail "freezing $1"
