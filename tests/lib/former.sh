@@ -9,7 +9,7 @@ set -o pipefail
 cd "$1" || exit 1
 fraction=()
 [ "${MANIFEST_TIMES:-}" = seconds ] && fraction=(-e 's/^(([^ ]* ){4}[0-9]+)\.[0-9]+/\1/' -e 's/^(l ([^ ]* ){3})[0-9]+/\1-/')
-find . -mindepth 1 ! -name lost+found \( -type f -printf '%y %m %U:%G %n %T@ %s %p\0' -o -printf '%y %m %U:%G %n %T@ - %p %l\0' \) |
+find . -mindepth 1 ! -name lost+found \( -type f -printf '%y %m %U:%G %n %T@ %s %p\0' -o -type d -printf '%y %m %U:%G - %T@ - %p\0' -o -printf '%y %m %U:%G %n %T@ - %p %l\0' \) |
   sed -zE -e '' "${fraction[@]}" | sort -z -k7 | tr '\0\n' '\n?'
 find . -type f -print0 | sort -z | xargs -0r sha256sum
 EOS

@@ -48,7 +48,7 @@ background() {
   PID=$!
   cleanup_fn kill_and_wait "$PID"
 }
-kill_and_wait() { kill -KILL "$1" 2>/dev/null; wait "$1" 2>/dev/null; true; }
+kill_and_wait() { kill -KILL "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }
 
 # expect_status N COMMAND...: fails unless the command ends with status N; its output is in $WORK/output
 expect_status() {

@@ -10,12 +10,18 @@ cat >"$WORK/complete" <<'END'
 set +eu
 . /usr/share/bash-completion/bash_completion
 . "$TOP/packaging/umbra.bash-completion"
-COMP_WORDS=("$UMBRA" "$@") COMP_CWORD=$# COMP_LINE="umbra $*" COMP_POINT=${#COMP_LINE}
+COMP_WORDS=("$UMBRA" "$@") COMP_CWORD=$#
+COMP_LINE="${COMP_WORDS[*]}"
+COMP_POINT=${#COMP_LINE}
 _umbra
 printf '%s\n' "${COMPREPLY[@]}"
 END
 export TOP UMBRA
-offers() { bash "$WORK/complete" "${@:2}" | grep -qxF -- "$1" || fail "'umbra ${*:2}' does not offer '$1': $(bash "$WORK/complete" "${@:2}" | tr '\n' ' ')"; }
+offers() {
+  local offered
+  offered=$(bash "$WORK/complete" "${@:2}")
+  grep -qxF -- "$1" <<<"$offered" || fail "'umbra ${*:2}' does not offer '$1': $offered"
+}
 offers create cr
 offers backup ''
 offers --provider create --p
@@ -24,8 +30,8 @@ offers incremental backup --type inc
 offers instant run --require i
 offers clone create --provider cl
 offers shadows --json list sh
-touch "$WORK/some-file"
-offers "$WORK/some-file" backup "$WORK/some"
+cd "$WORK"; touch some-file
+offers some-file backup some-f
 offers --to --quiet restore --t
 offers true run --of / -- tru
 

@@ -7,6 +7,6 @@ requires_root
 make_volume a ext4 96M
 order_start "$WORK/a"
 SET_OPTIONS=(--provider clone)
-prove_sets 5 a
+prove_sets 3 a
 order_stop
 order_judge "$LAST" "$LAST" "$WORK/a/order"

@@ -8,6 +8,6 @@ requires_program mkfs.xfs xfs_repair
 make_volume a xfs 320M
 order_start "$WORK/a"
 SET_OPTIONS=(--provider clone)
-prove_sets 5 a
+prove_sets 3 a
 order_stop
 order_judge "$LAST" "$LAST" "$WORK/a/order"
