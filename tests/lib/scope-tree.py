@@ -77,6 +77,10 @@ def directories():
         for i in range(count):
             # Some files have content, some more than fits an inode.
             write(os.path.join(directory, b"entry-%d" % i), rng.randbytes(i % 7 * 37 if i % 50 else 6000))
+    # More than fits i_block, less than fits an inode of 512 bytes.
+    os.mkdir(path("in/dir-few"))
+    for i in range(6):
+        write(path("in/dir-few", "a-name-of-some-length-%d" % i), rng.randbytes(5000))
     # Gaps in the large one, as in any that was used.
     for i in range(5, entries, 3):
         os.unlink(path(f"in/dir-{entries}", "entry-%d" % i))
