@@ -76,3 +76,26 @@ scope_compare() {
   umount "$WORK/part"
   rm "$PART"
 }
+
+# ---- clones of paths of a volume in use ----
+# scope_drive FSTYPE [OPTION OF provider-drive...] -- PATH...: clones what these paths of $WORK/source need. The lines of each path under
+# the hold must be those of the clone. BYTES: what the clone takes. PREPARED, THAWED: shell commands for those moments
+PREPARED='' THAWED=''
+scope_drive() {
+  local type=$1 path held='true' then='true' number=0 paths=(); shift
+  mkdir -p "$WORK/storage" "$WORK/part"
+  cleanup_fn umount "$WORK/part"
+  for path; do
+    paths+=("$WORK/source/$path")
+    number=$((number + 1))
+    held+=" && $(printf '%q ' "$TOP/tests/lib/tree-lines.py" "$WORK/source/$path") >$WORK/held-$number"
+    then+=" && $(printf '%q ' "$TOP/tests/lib/tree-lines.py" "$WORK/part/$path") >$WORK/part-$number"
+  done
+  "$BUILD/tests/provider-drive" --auto-release ${PREPARED:+--prepared "$PREPARED"} --held "$held" ${THAWED:+--thawed "$THAWED"} \
+    --then "mount -t $type -o loop,$(scope_options "$type") \$IMAGE $WORK/part && { $then; s=\$?; umount $WORK/part; exit \$s; }" \
+    clone "$WORK/source" "$WORK/storage" "${paths[@]}" >"$WORK/drive.out" 2>"$WORK/drive.err" || return 1
+  for ((; number > 0; number--)); do
+    diff "$WORK/held-$number" "$WORK/part-$number" >&2 || fail "path $number of $* is not as it was under the hold"
+  done
+  BYTES=$(sed -n 's/^storage_bytes //p' "$WORK/drive.err")
+}
