@@ -42,7 +42,7 @@ static int tell_entries(struct directory *d, const uint8_t *area, size_t length_
   struct ext4_volume *v = d->volume;
   size_t offset = 0;
   while (length_bytes - offset >= ENTRY_HEADER_BYTES) {
-    const struct ext2_dir_entry *entry = (const struct ext2_dir_entry *)(area + offset);
+    const struct ext2_dir_entry *entry = (const void *)(area + offset);
     unsigned length = 0;
     if (ext2fs_get_rec_len(v->fs, (struct ext2_dir_entry *)(uintptr_t)entry, &length) || length % 4 != 0 ||
         length < ENTRY_HEADER_BYTES || length > length_bytes - offset ||
