@@ -13,6 +13,7 @@ set -e
 work=$1 umbra=$2; shift 2
 mkdir -p "$work/writable"
 mount -t tmpfs none "$work/writable"
+mount -t tmpfs none /tmp
 mount --bind / "$work/mnt" && mount -o remount,bind,ro "$work/mnt"
 mount --bind "$work/v" "$work/v"
 mount -o remount,bind,ro "$(findmnt -no TARGET -T "$work" | tail -n 1)" 2>/dev/null || mount -o remount,bind,ro /
