@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test puts the store on the volume itself: on XFS and btrfs the copy shares its blocks with the live files and takes no space; on ext4 it
 # takes the space of the files; nowhere does it copy itself.
 . "$(dirname "$0")/../../lib/functions.sh"

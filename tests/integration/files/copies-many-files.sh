@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test copies 20,000 files in flat and in nested directories, twice from a kept store, and finds every change among them; what is looked at under
 # the hold is spread over threads and blocks of the table.
 . "$(dirname "$0")/../../lib/functions.sh"

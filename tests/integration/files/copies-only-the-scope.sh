@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test copies some paths of a volume: they are whole, the directories on the way are there with their metadata, the rest is absent; what is
 # mounted on the volume is not copied, what lies under it is; files of directories and names that begin alike are kept apart.
 . "$(dirname "$0")/../../lib/functions.sh"

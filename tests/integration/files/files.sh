@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # Sourced after functions.sh by the tests of the files provider. STORAGE is a directory beside the volumes.
 # shellcheck shell=bash
 DRIVE=$BUILD/tests/provider-drive

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test renames, replaces, links, unlinks, grows and empties files and directories between the rounds and right before the hold, on ext4
 # and XFS, and finds the copy equal to the live tree each time: also when a directory becomes a file and the reverse.
 . "$(dirname "$0")/../../lib/functions.sh"

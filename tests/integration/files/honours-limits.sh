@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test reaches every limit: the storage limit, a full storage, cancelling, a 2 TiB sparse file, a file that grows all the time, an empty
 # volume, more changes right before the hold than fit into memory at first. Each ends well or with an error that names the culprit; nothing is left.
 . "$(dirname "$0")/../../lib/functions.sh"

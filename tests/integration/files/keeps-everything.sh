@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test copies a tree of odd files (names, owners, times, links, holes, devices, attributes, ACLs, capabilities) from ext4, XFS
 # and btrfs and finds all of it in the copy, whether it was there from the start, made between the rounds, or made right before the hold.
 . "$(dirname "$0")/../../lib/functions.sh"

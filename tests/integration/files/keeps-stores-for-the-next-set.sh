@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test makes a second copy out of a kept store: only what changed is copied, deletions arrive; a store with a damaged, cut off, foreign or
 # missing table is refused and replaced; without named storage nothing is kept; a store being used is not kept twice.
 . "$(dirname "$0")/../../lib/functions.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test backs up files on which another process holds a write lease, an flock and an OFD lock: the data are right as of the hold, the holder
 # is never signalled, and nobody waits.
 . "$(dirname "$0")/../../lib/functions.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test copies tmpfs and overlayfs, which cannot be frozen: the copy is one instant if nothing changed between the first look and the last,
 # and is said to be none while a program goes on writing, or has a tmpfs file mapped for writing.
 . "$(dirname "$0")/../../lib/functions.sh"

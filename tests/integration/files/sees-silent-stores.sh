@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test stores into a shared mapping without msync, before and after the last round, and writes with the size and the modification
 # time left as they were: no system call and no event tells of the one, no size or mtime of the other, yet both are in the copy.
 . "$(dirname "$0")/../../lib/functions.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # This test proves with ordered operations (write, mapped store, O_DIRECT, rename, unlink, truncate) that a copy of files
 # shows its volume exactly as it was while it was frozen, on ext4, XFS and btrfs, with the storage beside and on it.
 . "$(dirname "$0")/../../lib/functions.sh"
