@@ -241,6 +241,8 @@ static int exec_postcommit(struct shadow *s, struct umbra_error *err) {
     return r;
   /* A volume that was not frozen is one instant only if the program vouches for it. */
   s->instant_lost = !json_get_boolean_or(committed, "instant", s->volume->can_freeze);
+  if (json_object_set_new(view, "read_write", json_boolean(s->read_write)) < 0)
+    return error_code(err, -ENOMEM, "describing the shadow copy");
   json_int_t storage_bytes = json_get_integer_or(output, "storage_bytes", 0);
   s->storage_bytes = storage_bytes > 0 ? (uint64_t)storage_bytes : 0;
   return json_object_set(s->record, "view", view) < 0 ? error_code(err, -ENOMEM, "describing the shadow copy") : 0;
