@@ -82,7 +82,11 @@ static int start_over(struct clone *c, bool sturdy, struct umbra_error *err) {
   return r;
 }
 
-int rounds_start(struct clone *c, struct umbra_error *err) { return start_over(c, false, err); }
+int rounds_start(struct clone *c, struct umbra_error *err) {
+  /* What waits in memory is written before tracking begins: written after, all of it would be copied, wanted or not. */
+  (void)syncfs(c->s->volume_fd);
+  return start_over(c, false, err);
+}
 
 /* Marks of what is free by now are dropped: what is allocated later is written later. */
 static int drop_free(struct clone *c, struct umbra_error *err) {
