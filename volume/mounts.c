@@ -57,36 +57,75 @@ static int fill_entry(struct libmnt_fs *fs, struct mount_entry *entry) {
   return entry->subvolume ? 0 : -ENOMEM;
 }
 
-static struct mount_entry *find_mutable(struct mounts *mounts, int mount_id) {
-  for (size_t i = 0; i < mounts->count; i++)
-    if (mounts->entries[i].id == mount_id)
-      return &mounts->entries[i];
-  return NULL;
+static int compare_ids(const void *a, const void *b) {
+  int x = (*(const struct mount_entry *const *)a)->id, y = (*(const struct mount_entry *const *)b)->id;
+  return x < y ? -1 : x > y;
 }
 
-static bool covers(const struct mount_entry *upper, const struct mount_entry *lower) {
-  if (upper->parent_id == lower->id)
-    return strcmp(upper->target, lower->target) == 0;
-  return upper->parent_id == lower->parent_id && strlen(upper->target) < strlen(lower->target) &&
-         path_is_below(lower->target, upper->target);
+static int compare_places(const void *a, const void *b) {
+  const struct mount_entry *x = *(const struct mount_entry *const *)a, *y = *(const struct mount_entry *const *)b;
+  if (x->parent_id != y->parent_id)
+    return x->parent_id < y->parent_id ? -1 : 1;
+  return strcmp(x->target, y->target);
 }
 
-static void find_hidden(struct mounts *mounts) {
-  for (size_t i = 0; i < mounts->count; i++)
-    for (size_t j = 0; j < mounts->count; j++)
-      if (i != j && covers(&mounts->entries[j], &mounts->entries[i]))
-        mounts->entries[i].hidden = true;
-  /* Children of hidden mounts, until nothing changes; parents may come later in the list than their children. */
-  for (bool again = true; again;) {
-    again = false;
-    for (size_t i = 0; i < mounts->count; i++) {
-      struct mount_entry *entry = &mounts->entries[i];
-      const struct mount_entry *parent = find_mutable(mounts, entry->parent_id);
-      if (entry->hidden || !parent || parent == entry || !parent->hidden || covers(entry, parent))
-        continue;
-      entry->hidden = again = true;
-    }
+/* Is anything mounted on parent at target? places is ordered by compare_places(). */
+static bool is_mounted(const struct mount_entry **places, size_t count, int parent_id, char *target) {
+  const struct mount_entry key = {.parent_id = parent_id, .target = target}, *wanted = &key;
+  return bsearch(&wanted, places, count, sizeof *places, compare_places) != NULL;
+}
+
+/* Something on its own root, or a sibling on a directory above its mount point. */
+static bool is_covered(const struct mount_entry **places, size_t count, const struct mount_entry *entry) {
+  if (is_mounted(places, count, entry->id, entry->target))
+    return true;
+  CLEANUP_FREE char *above = strdup(entry->target);
+  for (char *slash = above ? strrchr(above, '/') : NULL; slash && strlen(above) > 1; slash = strrchr(above, '/')) {
+    slash[slash == above] = 0; /* "/" stays "/" */
+    if (is_mounted(places, count, entry->parent_id, above))
+      return true;
   }
+  return false;
+}
+
+/* Children of hidden mounts, however deep; a parent may come later in the list than its children. */
+static bool hangs_below_hidden(const struct mounts *mounts, const struct mount_entry *entry) {
+  for (size_t steps = 0; steps < mounts->count; steps++) {
+    const struct mount_entry *parent = mounts_find(mounts, entry->parent_id);
+    if (!parent || parent == entry)
+      return false;
+    /* The one that covers its parent is what the path shows, if the parent could be seen but for it. */
+    bool covers = strcmp(entry->target, parent->target) == 0;
+    if (parent->hidden && !covers)
+      return true;
+    entry = parent;
+  }
+  return false;
+}
+
+static int find_hidden(struct mounts *mounts) {
+  size_t count = mounts->count;
+  CLEANUP_FREE const struct mount_entry **places = calloc(count + 1, sizeof *places);
+  CLEANUP_FREE bool *below = calloc(count + 1, sizeof *below);
+  mounts->by_id = calloc(count + 1, sizeof *mounts->by_id);
+  if (!places || !below || !mounts->by_id)
+    return -ENOMEM;
+  size_t place_count = 0;
+  for (size_t i = 0; i < count; i++) {
+    mounts->by_id[i] = &mounts->entries[i];
+    /* The first of all may be its own parent; it is mounted on nothing. */
+    if (mounts->entries[i].id != mounts->entries[i].parent_id)
+      places[place_count++] = &mounts->entries[i];
+  }
+  qsort(places, place_count, sizeof *places, compare_places);
+  qsort(mounts->by_id, count, sizeof *mounts->by_id, compare_ids);
+  for (size_t i = 0; i < count; i++)
+    mounts->entries[i].hidden = is_covered(places, place_count, &mounts->entries[i]);
+  for (size_t i = 0; i < count; i++)
+    below[i] = hangs_below_hidden(mounts, &mounts->entries[i]);
+  for (size_t i = 0; i < count; i++)
+    mounts->entries[i].hidden = mounts->entries[i].hidden || below[i];
+  return 0;
 }
 
 int mounts_parse(FILE *file, const char *name, struct mounts *ret, struct umbra_error *err) {
@@ -108,8 +147,7 @@ int mounts_parse(FILE *file, const char *name, struct mounts *ret, struct umbra_
   while (ret->count < (size_t)nents && mnt_table_next_fs(table, iterator, &fs) == 0)
     if (fill_entry(fs, &ret->entries[ret->count++]) < 0)
       return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "reading '%s'", name);
-  find_hidden(ret);
-  return 0;
+  return find_hidden(ret) < 0 ? error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "reading '%s'", name) : 0;
 }
 
 void mounts_done(struct mounts *mounts) {
@@ -123,14 +161,15 @@ void mounts_done(struct mounts *mounts) {
     free(entry->subvolume);
   }
   free(mounts->entries);
+  free(mounts->by_id);
   *mounts = (struct mounts){0};
 }
 
 const struct mount_entry *mounts_find(const struct mounts *mounts, int mount_id) {
-  for (size_t i = 0; i < mounts->count; i++)
-    if (mounts->entries[i].id == mount_id)
-      return &mounts->entries[i];
-  return NULL;
+  const struct mount_entry key = {.id = mount_id}, *wanted = &key;
+  const struct mount_entry **found =
+      bsearch(&wanted, mounts->by_id, mounts->count, sizeof *mounts->by_id, compare_ids);
+  return found ? *found : NULL;
 }
 
 const struct mount_entry *mounts_find_by_name(const struct mounts *mounts, const char *path) {

@@ -27,6 +27,7 @@ struct mount_entry {
 struct mounts {
   struct mount_entry *entries;
   size_t count;
+  const struct mount_entry **by_id; /* the same, ordered by id: a machine full of containers has thousands */
 };
 
 enum { MOUNTS_MAX = 100000 }; /* the kernel's own default limit, fs.mount-max */

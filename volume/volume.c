@@ -131,27 +131,58 @@ static int fill_volume(const struct volume_table *table, const struct mount_entr
   return freezable_image_why_not(mount, volume->block_device, places, &volume->image_why);
 }
 
-/* One volume for each key, shown by the best of its mounts. */
+/* Mounts of one volume lie together in this order, the oldest first. */
+static int compare_volumes(const void *a, const void *b) {
+  const struct mount_entry *x = *(const struct mount_entry *const *)a, *y = *(const struct mount_entry *const *)b;
+  if (x->device != y->device)
+    return x->device < y->device ? -1 : 1;
+  int order = strcmp(x->subvolume ? x->subvolume : "", y->subvolume ? y->subvolume : "");
+  if (order != 0)
+    return order;
+  return x < y ? -1 : x > y;
+}
+
+static bool same_volume(const struct mount_entry *x, const struct mount_entry *y) {
+  return x->device == y->device && strcmp(x->subvolume ? x->subvolume : "", y->subvolume ? y->subvolume : "") == 0;
+}
+
+/* Sets first[i] to the oldest mount of the volume that mount i shows. */
+static int group_mounts(const struct mounts *mounts, size_t *first) {
+  CLEANUP_FREE const struct mount_entry **order = calloc(mounts->count + 1, sizeof *order);
+  if (!order)
+    return -ENOMEM;
+  for (size_t i = 0; i < mounts->count; i++)
+    order[i] = &mounts->entries[i];
+  qsort(order, mounts->count, sizeof *order, compare_volumes);
+  for (size_t i = 0, group = 0; i < mounts->count; i++) {
+    if (i > 0 && !same_volume(order[i - 1], order[i]))
+      group = i;
+    first[order[i] - mounts->entries] = (size_t)(order[group] - mounts->entries);
+  }
+  return 0;
+}
+
+/* One volume for each superblock or subvolume, in order of age, shown by the best of its mounts. */
 static int make_volumes(struct volume_table *table) {
   size_t mount_count = table->mounts.count;
   CLEANUP_FREE size_t *best = calloc(mount_count + 1, sizeof *best);
+  CLEANUP_FREE size_t *first = calloc(mount_count + 1, sizeof *first);
   table->volumes = calloc(mount_count + 1, sizeof *table->volumes);
   table->volume_of_mount = calloc(mount_count + 1, sizeof *table->volume_of_mount);
-  if (!best || !table->volumes || !table->volume_of_mount)
+  if (!best || !first || !table->volumes || !table->volume_of_mount || group_mounts(&table->mounts, first) < 0)
     return -ENOMEM;
   for (size_t i = 0; i < mount_count; i++) {
-    CLEANUP_FREE char *key = make_key(&table->mounts.entries[i]);
-    if (!key)
+    if (first[i] != i) {
+      size_t v = table->volume_of_mount[i] = table->volume_of_mount[first[i]];
+      if (shows_more(table, &table->mounts.entries[i], &table->mounts.entries[best[v]]))
+        best[v] = i;
+      continue;
+    }
+    table->volumes[table->count].key = make_key(&table->mounts.entries[i]);
+    if (!table->volumes[table->count].key)
       return -ENOMEM;
-    size_t v = 0;
-    while (v < table->count && strcmp(table->volumes[v].key, key) != 0)
-      v++;
-    table->volume_of_mount[i] = v;
-    if (v == table->count) {
-      table->volumes[table->count++].key = take_pointer(key);
-      best[v] = i;
-    } else if (shows_more(table, &table->mounts.entries[i], &table->mounts.entries[best[v]]))
-      best[v] = i;
+    best[table->count] = i;
+    table->volume_of_mount[i] = table->count++;
   }
   for (size_t v = 0; v < table->count; v++) {
     int r = fill_volume(table, &table->mounts.entries[best[v]], &table->volumes[v]);

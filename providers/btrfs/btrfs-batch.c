@@ -197,6 +197,8 @@ static int examine(const struct btrfs_batch *batch, size_t index, struct btrfs_u
 int btrfs_batch_one_instant(const struct btrfs_batch *batch, struct umbra_error *err) {
   struct btrfs_util_subvolume_info info;
   uint64_t instant = UINT64_MAX, changed = 0;
+  if (batch->count == 1)
+    return 1;
   for (size_t i = 0; i < batch->count; i++) {
     if (batch->items[i].result < 0)
       continue;

@@ -146,6 +146,44 @@ static void mounts_that_nothing_leads_to_are_not_chosen(void **state) {
   volume_table_free(table);
 }
 
+static void hidden_reaches_down_and_not_sideways(void **state) {
+  (void)state;
+  struct volume_table *table =
+      parse("22 22 8:1 / / rw - ext4 /dev/sda1 rw\n" /* its own parent, as in a container */
+            "30 22 8:2 / /a rw - ext4 /dev/sda2 rw\n"
+            "33 32 8:5 / /a/x rw - ext4 /dev/sda5 rw\n" /* on what covers: visible */
+            "32 30 8:4 / /a rw - ext4 /dev/sda4 rw\n"   /* covers 30 */
+            "34 30 8:6 / /a/y rw - ext4 /dev/sda6 rw\n" /* on the covered one: hidden */
+            "35 34 8:7 / /a/y/z rw - ext4 /dev/sda7 rw\n"
+            "36 22 8:8 / /ab rw - ext4 /dev/sda8 rw\n"); /* only begins with the same letter */
+  static const char *const visible[] = {"8:1", "8:4", "8:5", "8:8"}, *const hidden[] = {"8:2", "8:6", "8:7"};
+  for (size_t i = 0; i < sizeof visible / sizeof visible[0]; i++)
+    if (!get(table, visible[i])->can_freeze)
+      fail_msg("%s is visible", visible[i]);
+  for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++)
+    if (get(table, hidden[i])->can_freeze)
+      fail_msg("%s is hidden", hidden[i]);
+  volume_table_free(table);
+}
+
+/* A machine full of containers. Quadratic work would take minutes here. */
+static void many_mounts_are_no_trouble(void **state) {
+  (void)state;
+  enum { MANY = 30000 };
+  CLEANUP_FREE char *text = NULL;
+  size_t length = 0;
+  FILE *out = open_memstream(&text, &length);
+  assert_non_null(out);
+  (void)fputs("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", out);
+  for (int i = 0; i < MANY; i++)
+    (void)fprintf(out, "%d 22 0:%d / /run/containers/%d/merged rw - tmpfs none rw\n", 100 + i, 100 + i, i);
+  assert_int_equal(fclose(out), 0);
+  struct volume_table *table = parse(text);
+  assert_int_equal(volume_table_count(table), MANY + 1);
+  assert_string_equal(get(table, "0:20100")->mount_point, "/run/containers/20000/merged");
+  volume_table_free(table);
+}
+
 static void each_btrfs_subvolume_is_a_volume(void **state) {
   (void)state;
   struct volume_table *table =
@@ -410,6 +448,8 @@ int main(void) {
       cmocka_unit_test(bind_mounts_are_one_volume),
       cmocka_unit_test(the_mount_that_shows_most_is_chosen),
       cmocka_unit_test(mounts_that_nothing_leads_to_are_not_chosen),
+      cmocka_unit_test(hidden_reaches_down_and_not_sideways),
+      cmocka_unit_test(many_mounts_are_no_trouble),
       cmocka_unit_test(each_btrfs_subvolume_is_a_volume),
       cmocka_unit_test(names_are_unescaped),
       cmocka_unit_test(an_empty_list_has_no_volumes),
