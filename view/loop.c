@@ -7,6 +7,7 @@
 #include "view/loop.h"
 
 #include "common/cleanup.h"
+#include "common/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +39,19 @@ static int take_device(int number, int image_fd, const struct loop_config *templ
   return 0;
 }
 
+/*
+ * Whether one sector can really be read directly. The driver believes what the filesystem declares, and overlayfs (a
+ * container's root) declares it for whatever lies below: every read of the device would then fail.
+ */
+static bool can_read_directly(int image_fd, unsigned sector_bytes) {
+  char path[FD_PROC_PATH_BYTES];
+  CLEANUP_CLOSE int fd = open(fd_proc_path(image_fd, path), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  CLEANUP_FREE void *sector = NULL;
+  if (fd < 0 || posix_memalign(&sector, LOOP_SECTOR_BYTES_MAX, LOOP_SECTOR_BYTES_MAX) != 0)
+    return false;
+  return pread(fd, sector, sector_bytes, sector_bytes) == (ssize_t)sector_bytes;
+}
+
 int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *ret_fd, char **ret_path,
               struct umbra_error *err) {
   if (sector_bytes < LOOP_SECTOR_BYTES_MIN || sector_bytes > LOOP_SECTOR_BYTES_MAX ||
@@ -51,7 +65,9 @@ int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *re
     return error_errno(err, "opening '/dev/loop-control' (is the kernel's loop driver loaded?)");
 
   struct loop_config config = {.block_size = sector_bytes};
-  config.info.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
+  config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
+  if (can_read_directly(image_fd, sector_bytes))
+    config.info.lo_flags |= LO_FLAGS_DIRECT_IO;
   if (!read_write)
     config.info.lo_flags |= LO_FLAGS_READ_ONLY;
   /* For people only: `losetup -l` shows the kernel's own idea of the path. */
