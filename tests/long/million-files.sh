@@ -16,6 +16,6 @@ for provider in clone files; do
   [ "$memory" -le $((128 * 1024)) ] || fail "$provider: the backup took $memory KiB of memory"
   expect_status 0 "$UMBRA" verify "$WORK/backup-$provider"
   # The headers come from the listing; counting is enough, the content of each is nothing.
-  [ "$("$UMBRA" ls "$WORK/backup-$provider" | wc -l)" -ge 1001000 ] || fail "$provider: files are missing"
+  [ "$("$UMBRA" ls "$WORK/backup-$provider@latest" | wc -l)" -ge 1001000 ] || fail "$provider: files are missing"
   rm -rf "$WORK/backup-$provider"
 done

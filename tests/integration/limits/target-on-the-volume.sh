@@ -16,6 +16,7 @@ done
 # The whole volume, the target in it: ends, and does not save itself.
 expect_status 0 "$UMBRA" backup --no-writers --provider clone --storage "$WORK/v" "$WORK/v" --to "$WORK/v/backups-whole"
 expect_status 0 "$UMBRA" verify "$WORK/v/backups-whole"
-"$UMBRA" ls "$WORK/v/backups-whole" >"$WORK/listing"
+"$UMBRA" ls "$WORK/v/backups-whole@latest" >"$WORK/listing"
+grep -q 'data/file' "$WORK/listing" || fail "the listing is not one of files: $(head "$WORK/listing")"
 grep -q 'backups-whole/.*files.tar' "$WORK/listing" && fail "the backup has itself in it"
 accepts_write "$WORK/v" 1 || fail "the volume is frozen"
