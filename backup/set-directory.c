@@ -175,9 +175,12 @@ static bool entry_matches(const struct backup_entry *e, const char *text) {
   return strcmp(e->name, text) == 0 || (e->state == BACKUP_WHOLE && id_matches(e->manifest.id, text));
 }
 
+/* Without a label a damaged one counts: an older backup is not what "latest" asks for. */
 static const struct backup_entry *newest(const struct set_directory *d, const char *label) {
   for (size_t i = d->count; i > 0; i--) {
     const struct backup_entry *e = &d->entries[i - 1];
+    if (e->state == BACKUP_DAMAGED && !label)
+      return e;
     if (e->state == BACKUP_WHOLE && (!label || (e->manifest.label && strcmp(e->manifest.label, label) == 0)))
       return e;
   }

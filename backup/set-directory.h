@@ -48,7 +48,7 @@ int set_directory_lock(struct set_directory *d, struct umbra_error *err);
 
 /*
  * Finds a whole backup: by folder name, id, unique prefix of the id (4 characters or more), label (the newest that
- * has it), or "latest"; text NULL is "latest".
+ * has it), or "latest"; text NULL is "latest". -EBADMSG if the one that is meant is damaged.
  */
 int set_directory_find(const struct set_directory *d, const char *text, const struct backup_entry **ret,
                        struct umbra_error *err);
