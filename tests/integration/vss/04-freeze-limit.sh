@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# This test is scenario 4 of the answered system: a writer that overstays the freeze limit fails the set; the others hear abort, nothing is left.
+. "$(dirname "$0")/../../lib/functions.sh"
+. "$TOP/tests/lib/writers.sh"
+requires_root
+
+make_volume v ext4 32M
+limits 'freeze_limit_ms = 1500'
+make_writer good back-end
+make_writer late system '"components": []' '[ "$1" = freeze ] && exec sleep 60'
+began=$SECONDS
+expect_status 1 "$UMBRA" create --provider null "$WORK/v"
+expect_output 'late'
+[ $((SECONDS - began)) -le 10 ] || fail "it took $((SECONDS - began)) s"
+[[ "$(events_of good)" == *" freeze "*abort* ]] || fail "the other writer was told: $(events_of good)"
+[[ "$(events_of late)" == *abort* ]] || fail "the late one was told: $(events_of late)"
+accepts_write "$WORK/v" 1 || fail "the volume is frozen"
+no_sets_left
