@@ -17,12 +17,14 @@
 #include <errno.h>
 #include <unistd.h>
 
+/* Frozen last comes first: in this order recovery can thaw them one by one, for an upper volume's thaw writes to the lower. */
 static json_t *held_volumes(const struct set *s) {
   json_t *list = json_array();
   /* From the moment before the hold until the moment after. */
-  for (size_t i = 0; i < s->member_count && s->state == SET_HOLDING; i++)
-    if (s->members[i].hold)
-      (void)json_array_append_new(list, json_path(s->members[i].shadow.volume->mount_point));
+  for (unsigned level = SET_VOLUMES_MAX; level-- > 0 && s->state == SET_HOLDING;)
+    for (size_t i = 0; i < s->member_count; i++)
+      if (s->members[i].hold && s->members[i].level == level)
+        (void)json_array_append_new(list, json_path(s->members[i].shadow.volume->mount_point));
   return list;
 }
 
