@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int umbra_client_new(struct umbra_client **ret) {
   struct umbra_client *c = calloc(1, sizeof *c);
@@ -69,6 +70,11 @@ int client_prepare(struct umbra_client *client) {
     r = recovery_run(client->coordinator, NULL, &client->error);
   client->prepared = r >= 0;
   return r;
+}
+
+void client_recover(struct umbra_client *client) {
+  if (geteuid() == 0)
+    (void)recovery_run(client->coordinator, NULL, NULL);
 }
 
 int client_return_json(struct umbra_client *client, json_t *document, char **ret_json) {

@@ -24,6 +24,9 @@ struct umbra_set {
 /* Once per client before anything is made or changed. */
 int client_prepare(struct umbra_client *client);
 
+/* For what only looks: cleans up after dead coordinators where this user may, and never fails. */
+void client_recover(struct umbra_client *client);
+
 /* Gives the text of a document away (caller frees) and releases the document. */
 int client_return_json(struct umbra_client *client, json_t *document, char **ret_json);
 

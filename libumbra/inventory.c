@@ -260,6 +260,7 @@ static const struct {
 };
 
 int umbra_list(struct umbra_client *client, const char *what, char **ret_json) {
+  client_recover(client);
   error_clear(&client->error);
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
     if (strcmp(lists[i].what, what) != 0)
@@ -276,6 +277,7 @@ int umbra_show(struct umbra_client *client, const char *id, char **ret_json) {
   CLEANUP_JSON json_t *entries = NULL;
   json_t *entry = NULL;
   const char *shadow_id = NULL;
+  client_recover(client);
   error_clear(&client->error);
   int r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
   if (r >= 0)
