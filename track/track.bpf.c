@@ -215,7 +215,7 @@ int track_queue(struct bpf_raw_tracepoint_args *context) {
   }
   __u32 op = HEAD_FIELD(&head, struct bio, bi_opf, __u32) & OP_MASK;
   int write = is_write(op);
-  if (!write && state.seen_complete)
+  if (!write && state.seen_queue)
     return 0;
   __u64 bdev = HEAD_FIELD(&head, struct bio, bi_bdev, __u64);
   if (bdev != state.bdev) {

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-enum { GRANULE_SHIFT = 12 };
+enum { GRANULE_SHIFT = 9 }; /* as fine as a filesystem can be: what shares a granule with it may be free */
 
 int main(int argc, char **argv) {
   struct umbra_error err = {0};
@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
   int a = open(argv[2], O_RDONLY | O_CLOEXEC), b = open(argv[3], O_RDONLY | O_CLOEXEC);
   if (mount_fd < 0 || a < 0 || b < 0 || fstat(a, &st_a) < 0 || fstat(mount_fd, &st_mount) < 0)
     return 2;
-  if (bitmap_init(&allocated, ((uint64_t)st_a.st_size + 4095) >> GRANULE_SHIFT) < 0 ||
+  if (bitmap_init(&allocated, ((uint64_t)st_a.st_size + 511) >> GRANULE_SHIFT) < 0 ||
       extents_allocated(mount_fd, st_mount.st_dev, GRANULE_SHIFT, &allocated, &err) < 0) {
     (void)fprintf(stderr, "same-allocated: %s\n", err.message);
     return 2;

@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# This test writes to loop devices from several threads while rounds of tracking copy them: no write is lost, nothing is read
+# unmarked that changed, on disks of 512 and 4096 byte sectors and on a partition, with one and with three copies of the program.
+# timeout: 300
+. "$(dirname "$0")/../../lib/functions.sh"
+requires_root
+requires_program losetup addpart
+
+torture() { timeout 120 "$BUILD/tests/track-torture" "$@" || fail "track-torture $*"; }
+
+truncate -s 32M "$WORK/disk"
+device=$(losetup --find --show "$WORK/disk"); cleanup_fn losetup -d "$device"
+torture "$device" 40
+torture "$device" 5 sturdy
+
+truncate -s 32M "$WORK/disk4k"
+device=$(losetup --find --show --sector-size 4096 --direct-io=on "$WORK/disk4k"); cleanup_fn losetup -d "$device"
+torture "$device" 8
+
+# Odd beginning and end: neither of the granule's size.
+truncate -s 64M "$WORK/parts"
+device=$(losetup --find --show "$WORK/parts"); cleanup_fn losetup -d "$device"
+addpart "$device" 1 2049 20001 && addpart "$device" 2 24000 65535 || fail "addpart"
+wait_for 10 test -b "${device}p2" || fail "no partitions appeared"
+torture "${device}p2" 8
+torture "${device}p1" 3
