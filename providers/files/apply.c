@@ -23,16 +23,19 @@ struct target {
   struct stat parent;                  /* as it was before */
 };
 
-static int open_target(const struct held *h, const struct held_op *op, struct target *ret) {
+static int open_path(const struct held *h, const char *path, size_t path_bytes, struct target *ret) {
   const char *name;
-  const char *path = held_op_path(op);
-  ret->parent_fd = tree_open_parent(h->walk->copy_fd, path, op->path_bytes, &name);
+  ret->parent_fd = tree_open_parent(h->walk->copy_fd, path, path_bytes, &name);
   if (ret->parent_fd < 0)
     return ret->parent_fd;
-  size_t length = op->path_bytes - (size_t)(name - path);
+  size_t length = path_bytes - (size_t)(name - path);
   memcpy(ret->name, name, length);
   ret->name[length] = 0;
   return fstatat(ret->parent_fd, "", &ret->parent, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+static int open_target(const struct held *h, const struct held_op *op, struct target *ret) {
+  return open_path(h, held_op_path(op), op->path_bytes, ret);
 }
 
 static void close_target(struct target *t) {
@@ -74,24 +77,23 @@ static int write_pieces(struct walk *w, const struct held_op *op, int fd, struct
   return ftruncate(fd, (off_t)op->sx.stx_size) < 0 ? error_errno(err, "giving it its length in the storage") : 0;
 }
 
-/* A further name of a file that an earlier operation made. 1: done; 0: no more links are possible. */
-static int apply_link(const struct held *h, const struct held_op *op, const struct target *t,
+/* Makes the target a further name of what the copy has at path. */
+static int apply_link(const struct held *h, const char *path, size_t path_bytes, const struct target *t,
                       struct umbra_error *err) {
   struct target first = {.parent_fd = -1};
-  int r = open_target(h, held_op_at(h, op->link_to - 1), &first);
+  int r = open_path(h, path, path_bytes, &first);
   if (r < 0)
     return error_code(err, r, "opening the directory of its other name in the storage");
   struct stat mine, theirs;
   if (fstatat(first.parent_fd, first.name, &theirs, AT_SYMLINK_NOFOLLOW) < 0)
     r = error_errno(err, "looking at its other name in the storage");
-  else if (fstatat(t->parent_fd, t->name, &mine, AT_SYMLINK_NOFOLLOW) == 0 && mine.st_ino == theirs.st_ino)
-    r = 1;
-  else if ((r = fd_remove_tree(t->parent_fd, t->name)) < 0)
-    error_code(err, r, "removing its old copy");
-  else
-    r = linkat(first.parent_fd, first.name, t->parent_fd, t->name, 0) == 0
-            ? 1
-            : error_errno(err, "linking it to its other name in the storage");
+  else if (fstatat(t->parent_fd, t->name, &mine, AT_SYMLINK_NOFOLLOW) < 0 || mine.st_ino != theirs.st_ino) {
+    r = fd_remove_tree(t->parent_fd, t->name);
+    if (r < 0)
+      (void)error_code(err, r, "removing its old copy");
+    else if (linkat(first.parent_fd, first.name, t->parent_fd, t->name, 0) < 0)
+      r = error_errno(err, "linking it to its other name in the storage");
+  }
   close_target(&first);
   return r;
 }
@@ -100,9 +102,13 @@ static int apply_file(struct held *h, const struct held_op *op, const struct tar
   struct walk *w = h->walk;
   int r;
   if (op->link_to) {
-    r = apply_link(h, op, t, err);
-    return r < 0 ? r : 0;
+    const struct held_op *first = held_op_at(h, op->link_to - 1);
+    return apply_link(h, held_op_path(first), first->path_bytes, t, err);
   }
+  const struct held_other *other =
+      op->in_place || op->sx.stx_nlink < 2 ? NULL : held_other_of(h, (size_t)((const uint8_t *)op - h->memory));
+  if (other)
+    return apply_link(h, other->path, other->path_bytes, t, err);
   if (!op->in_place && (r = fd_remove_tree(t->parent_fd, t->name)) < 0)
     return error_code(err, r, "removing its old copy");
   if (S_ISREG(op->sx.stx_mode)) {
@@ -147,7 +153,10 @@ static int apply_directory(struct held *h, const struct held_op *op, struct umbr
   return r;
 }
 
-int held_apply(struct held *h, struct umbra_error *err) {
+int held_apply(struct held *h, const struct removed *removed, struct umbra_error *err) {
+  int found = h->links_count > 0 ? held_find_others(h, removed, err) : 0;
+  if (found < 0)
+    return found;
   for (int pass = 0; pass < 2; pass++)
     for (size_t at = 0; at < h->used_bytes; at += held_op_at(h, at)->length_bytes) {
       const struct held_op *op = held_op_at(h, at);

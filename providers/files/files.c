@@ -14,6 +14,7 @@
 #include "providers/files/held.h"
 #include "providers/files/look.h"
 #include "providers/files/mapped.h"
+#include "providers/files/removed.h"
 #include "providers/files/store.h"
 #include "providers/files/tree.h"
 #include "providers/files/urgent.h"
@@ -267,8 +268,8 @@ static int describe_view(struct shadow *s, const struct store *store) {
 }
 
 /* The records of what was read under the hold are older than its copy: the next set looks at those files again. */
-static int mark_found(struct files_state *f) {
-  int r = 0;
+static int mark_found(struct files_state *f, const struct removed *removed) {
+  int r = removed_forget(removed, f->store.table_fd, f->walk.block_buffer);
   for (size_t i = 0; r >= 0 && i < look_count(f->look); i++) {
     const struct look_found *found = look_found(f->look, i);
     r = table_mark_unsure(f->store.table_fd, found->block_offset_bytes, found->entry_offset);
@@ -281,12 +282,16 @@ static int mark_found(struct files_state *f) {
 static int files_postcommit(struct shadow *s, struct umbra_error *err) {
   struct files_state *f = s->state;
   s->services->progress(s, "write", 0, f->held.used_bytes);
-  int r = held_apply(&f->held, err);
+  struct removed removed __attribute__((cleanup(removed_done))) = {0};
+  int r = removed_init(&removed, &f->held);
+  if (r < 0)
+    return error_code(err, r, "writing what was read");
+  r = held_apply(&f->held, &removed, err);
   if (r < 0)
     return name_storage(f, r, err);
   s->storage_bytes = f->walk.totals.stored_bytes;
   if (s->storage_named) {
-    r = mark_found(f);
+    r = mark_found(f, &removed);
     if (r < 0)
       return error_code(err, r, "writing the table of the store '%s'", f->store.path);
   }

@@ -45,6 +45,9 @@ int held_init(struct held *h, struct walk *walk, int table_fd, size_t size_bytes
 void held_done(struct held *h) {
   if (h->memory)
     (void)munmap(h->memory, h->size_bytes);
+  for (size_t i = 0; i < h->others_count; i++)
+    free(h->others[i].path);
+  free(h->others);
   free(h->links);
   free(h->path);
   *h = (struct held){0};

@@ -46,6 +46,13 @@ struct held_link {
   uint64_t inode, device, op_offset_plus_one;
 };
 
+/* A name in the copy of a file that an operation would make anew (rejoin.c). */
+struct held_other {
+  size_t op_offset;
+  char *path;
+  size_t path_bytes;
+};
+
 struct held {
   struct walk *walk;
   int table_fd;
@@ -54,6 +61,8 @@ struct held {
   size_t scratch_bytes;    /* in use at the upper end: names of directories under way */
   struct held_link *links; /* HELD_LINKS_MAX, hashed */
   size_t links_count;
+  struct held_other *others;
+  size_t others_count;
   int64_t deadline_ns;
   char *path; /* TABLE_PATH_BYTES_MAX + 1 */
   size_t path_bytes;
@@ -74,8 +83,16 @@ int held_take(struct held *h, const struct look *look, struct umbra_error *err);
 /* Is all that was read still as it was, beyond doubt? For volumes that cannot be frozen. */
 bool held_is_still(struct held *h, int64_t grain_ns);
 
-/* Writes it into the copy. */
-int held_apply(struct held *h, struct umbra_error *err);
+/*
+ * Finds the files among what was read that the copy has already, under a name that did not change: they are linked to
+ * it and not made anew. Between held_take() and held_apply(). held_other_of(): NULL if there is none.
+ */
+struct removed;
+int held_find_others(struct held *h, const struct removed *removed, struct umbra_error *err);
+const struct held_other *held_other_of(const struct held *h, size_t op_offset);
+
+/* Writes it into the copy. removed: of these operations. */
+int held_apply(struct held *h, const struct removed *removed, struct umbra_error *err);
 
 static inline struct held_op *held_op_at(const struct held *h, size_t offset) {
   return (struct held_op *)(void *)(h->memory + offset);

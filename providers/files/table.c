@@ -254,6 +254,13 @@ int table_mark_unsure(int fd, uint64_t offset_bytes, uint32_t offset_in_block) {
   return fd_pwrite_all(fd, &flags, 1, at);
 }
 
+int table_forget(int fd, uint64_t offset_bytes, uint32_t offset_in_block) {
+  static const uint64_t none = 0;
+  int r = fd_pwrite_all(fd, &none, sizeof none,
+                        offset_bytes + offset_in_block + offsetof(struct table_entry_head, inode));
+  return r < 0 ? r : table_mark_unsure(fd, offset_bytes, offset_in_block);
+}
+
 int table_reader_init(struct table_reader *r, int fd) {
   *r = (struct table_reader){.fd = fd, .offset_bytes = sizeof(struct header)};
   r->block = malloc(TABLE_BLOCK_BYTES_MAX);

@@ -131,6 +131,9 @@ bool table_block_next(const uint8_t *block, uint32_t *offset_in_block, struct ta
 /* Marks the entry at offset_in_block of the block at offset (0: the directory) as TABLE_UNSURE in the file. */
 int table_mark_unsure(int fd, uint64_t offset_bytes, uint32_t offset_in_block);
 
+/* The copy has nothing of this entry any more: unsure, and of no inode. */
+int table_forget(int fd, uint64_t offset_bytes, uint32_t offset_in_block);
+
 /* Front-to-back reader: directory by directory, entry by entry. */
 struct table_reader {
   int fd; /* -1: an empty table */

@@ -260,6 +260,8 @@ static int walk_one(struct walk *w, struct entry_place *place, struct names *dir
                                   .mtime_ns = tree_time_ns(sx->stx_mtime),
                                   .flags = place->way ? TABLE_WAY : 0};
   bool same = false;
+  /* A directory that a kept table does not know may be in the copy all the same, from the last hold. */
+  place->unsure = w->old.fd >= 0;
   if (has_old) {
     const struct table_block_head *old = table_block_head(w->old.block);
     place->unsure = old->flags & TABLE_UNSURE;
