@@ -99,18 +99,13 @@ static enum set_event mark_told_and_tell(struct set *s, enum writer_event event)
   for (size_t i = 0; i < s->writer_count; i++)
     if (takes_part(s->writers[i]))
       s->writers[i]->told = true;
-  if (set_document_build(s, set_error(s)) < 0)
+  /* On record before anybody hears it, so that each of them hears of the end, too, if this process dies. */
+  if (set_document_build(s, set_error(s)) < 0 || set_journal(s, set_error(s)) < 0)
     return SET_EVENT_FAILED;
   return tell_all(s, event, want_part);
 }
 
-enum set_event set_prepare_backup(struct set *s) {
-  enum set_event event = mark_told_and_tell(s, WRITER_PREPARE_BACKUP);
-  /* Who has been told must be on record, so that they hear of it if this process dies. */
-  if (event != SET_EVENT_FAILED && set_journal(s, set_error(s)) < 0 && event == SET_EVENT_DONE)
-    return SET_EVENT_FAILED;
-  return event;
-}
+enum set_event set_prepare_backup(struct set *s) { return mark_told_and_tell(s, WRITER_PREPARE_BACKUP); }
 
 enum set_event set_prepare_snapshot(struct set *s) { return mark_told_and_tell(s, WRITER_PREPARE_SNAPSHOT); }
 
