@@ -72,7 +72,10 @@ static int compare(const void *a, const void *b, void *names) {
   return strcmp(text + *(const uint32_t *)a, text + *(const uint32_t *)b);
 }
 
-static void sort(struct listing *l) { qsort_r(l->order, l->count, sizeof *l->order, compare, l->names); }
+static void sort(struct listing *l) {
+  if (l->count > 1)
+    qsort_r(l->order, l->count, sizeof *l->order, compare, l->names);
+}
 
 /* Moves what is in memory, sorted, to the end of the spool. */
 static int spill(struct listing *l, struct umbra_error *err) {

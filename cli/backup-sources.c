@@ -5,6 +5,7 @@
 #include "common/strv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libmount/libmount.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -89,6 +90,41 @@ int backup_sources_find(char *const *arguments, bool all_volumes, const struct b
     r = error_code(err, -ENOMEM, "reading /proc/self/mountinfo");
   if (r == 0)
     r = look_at_mounts(ret, table, all_volumes, listener, err);
+  mnt_unref_table(table);
+  return r;
+}
+
+/* How the filesystem path root of a mount lies below that of another of the same device; NULL: it does not. */
+static const char *root_below(struct libmnt_fs *inner, struct libmnt_fs *outer) {
+  const char *root = mnt_fs_get_root(inner), *base = mnt_fs_get_root(outer);
+  if (!root || !base || mnt_fs_get_devno(inner) != mnt_fs_get_devno(outer) || !within(root, base))
+    return NULL;
+  const char *relative = root + (strcmp(base, "/") == 0 ? 0 : strlen(base));
+  while (*relative == '/')
+    relative++;
+  return *relative ? relative : ".";
+}
+
+int backup_sources_bind(const char *source, const char *mount_point, int root_fd, struct backup_volume *ret,
+                        struct umbra_error *err) {
+  struct libmnt_table *table = mnt_new_table_from_file("/proc/self/mountinfo");
+  if (!table)
+    return error_code(err, -ENOMEM, "reading /proc/self/mountinfo");
+  struct libmnt_fs *of_source = mnt_table_find_mountpoint(table, source, MNT_ITER_BACKWARD);
+  struct libmnt_fs *of_volume = mnt_table_find_target(table, mount_point, MNT_ITER_BACKWARD);
+  const char *relative = of_source && of_volume ? root_below(of_source, of_volume) : NULL;
+  int r = 0;
+  if (relative) {
+    CLEANUP_CLOSE int fd = openat(root_fd, relative, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    char *target = fd < 0 ? NULL : strdup(mnt_fs_get_target(of_source));
+    if (fd < 0)
+      r = error_errno(err, "opening '%s' in the shadow copy of '%s'", relative, mount_point);
+    else if (!target)
+      r = error_code(err, -ENOMEM, "source '%s'", source);
+    else
+      *ret = (struct backup_volume){.mount_point = target, .root_fd = take_fd(&fd)};
+    r = r < 0 ? r : 1;
+  }
   mnt_unref_table(table);
   return r;
 }

@@ -117,26 +117,68 @@ static void shadows_close(struct shadows *s) {
   free(s->volumes);
 }
 
-static int shadows_open(struct cli *cli, struct umbra_set *set, const json_t *document, struct shadows *ret) {
+/* True if the shadow copy was made for this very path: it is not reached through another mount. */
+static bool made_for(const json_t *shadow, const char *source) {
+  CLEANUP_JSON json_t *path = json_path(source);
+  size_t i;
+  json_t *one;
+  json_array_foreach(json_object_get(shadow, "paths"), i, one) {
+    if (json_equal(one, path))
+      return true;
+  }
+  return false;
+}
+
+/* Adds what a source sees of its volume through another mount of it. */
+static int add_bind(struct cli *cli, const json_t *list, const char *source, size_t shadow_count,
+                    struct shadows *ret) {
+  struct umbra_error err = {0};
+  int r = 0;
+  for (size_t i = 0; i < shadow_count; i++)
+    if (made_for(json_array_get(list, i), source))
+      return STATUS_DONE;
+  for (size_t i = 0; r == 0 && i < shadow_count; i++)
+    r = backup_sources_bind(source, ret->volumes[i].mount_point, ret->volumes[i].root_fd, &ret->volumes[ret->count],
+                            &err);
+  if (r < 0)
+    return backup_target_failed(cli, &err, "source '%s'", source);
+  ret->count += r == 1;
+  return STATUS_DONE;
+}
+
+static int open_shadow(struct cli *cli, struct umbra_set *set, const json_t *list, size_t index,
+                       struct backup_volume *v) {
+  char *mount_point = NULL;
+  v->root_fd = umbra_set_open_shadow(set, index);
+  if (v->root_fd < 0)
+    return cli_failed(cli, "opening a shadow copy");
+  if (json_path_value(json_object_get(json_array_get(list, index), "volume"), &mount_point) < 0) {
+    (void)close(v->root_fd);
+    fputs("umbra: opening a shadow copy: its document does not name the volume\n", stderr);
+    return STATUS_FAILED;
+  }
+  v->mount_point = mount_point;
+  return STATUS_DONE;
+}
+
+static int shadows_open(struct cli *cli, struct umbra_set *set, const struct request *q, const json_t *document,
+                        struct shadows *ret) {
   const json_t *list = json_object_get(json_object_get(document, "set"), "shadows");
   size_t count = umbra_set_shadow_count(set);
-  ret->volumes = calloc(count + 1, sizeof *ret->volumes);
+  ret->volumes = calloc(count + strv_count(q->sources.paths) + 1, sizeof *ret->volumes);
   if (!ret->volumes) {
     fputs("umbra: opening the shadow copies: out of memory\n", stderr);
     return STATUS_FAILED;
   }
   for (; ret->count < count; ret->count++) {
-    struct backup_volume *v = &ret->volumes[ret->count];
-    char *mount_point = NULL;
-    v->root_fd = umbra_set_open_shadow(set, ret->count);
-    if (v->root_fd < 0)
-      return cli_failed(cli, "opening a shadow copy");
-    if (json_path_value(json_object_get(json_array_get(list, ret->count), "volume"), &mount_point) < 0) {
-      (void)close(v->root_fd);
-      fputs("umbra: opening a shadow copy: its document does not name the volume\n", stderr);
-      return STATUS_FAILED;
-    }
-    v->mount_point = mount_point;
+    int status = open_shadow(cli, set, list, ret->count, &ret->volumes[ret->count]);
+    if (status != STATUS_DONE)
+      return status;
+  }
+  for (size_t i = 0; q->sources.paths[i]; i++) {
+    int status = add_bind(cli, list, q->sources.paths[i], count, ret);
+    if (status != STATUS_DONE)
+      return status;
   }
   return STATUS_DONE;
 }
@@ -179,7 +221,7 @@ static int save(struct cli *cli, struct umbra_set *set, const struct request *q,
   struct shadows shadows = {0};
   struct umbra_error err = {0};
   int64_t before_ns = clock_realtime_ns() - (clock_monotonic_ns() - o->began_ns);
-  int status = shadows_open(cli, set, document, &shadows);
+  int status = shadows_open(cli, set, q, document, &shadows);
   if (status == STATUS_DONE) {
     CLEANUP_JSON json_t *description = describe(document, &q->sources);
     int r = description ? exclude_by_writers(b, document) : -ENOMEM;

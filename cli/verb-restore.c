@@ -43,37 +43,42 @@ static bool in_file_set(const json_t *set, const char *path) {
   return (direct || json_get_boolean_or(set, "recursive", true)) && fnmatch(pattern, name, 0) == 0;
 }
 
-/* True if the path is of a component that its writer does not want replaced. userdata: backup.json. */
-static bool keep_existing(void *userdata, const char *path) {
-  const json_t *manifest = userdata;
-  char absolute[TREE_PATH_BYTES_MAX + 2];
+/* "restore": {"method": …} of a writer or a component (umbra-writers(7)). */
+static const char *restore_method(const json_t *of, const char *fallback) {
+  return json_get_string_or(json_object_get(of, "restore"), "method", fallback);
+}
+
+/* Calls found for each file set of a component that its writer wants kept where it exists; true when one says so. */
+static bool any_kept_set(const json_t *manifest, bool (*found)(const json_t *set, const char *path),
+                         const char *path) {
   size_t i, j, k;
   json_t *writer, *component, *set;
-  (void)snprintf(absolute, sizeof absolute, "/%s", path);
   json_array_foreach(json_object_get(manifest, "writers"), i, writer) {
     const json_t *metadata = json_object_get(writer, "metadata");
-    const char *method = json_get_string_or(metadata, "restore_method", "replace");
+    const char *method = restore_method(metadata, "replace");
     json_array_foreach(json_object_get(metadata, "components"), j, component) {
-      if (strcmp(json_get_string_or(component, "restore_method", method), "if-not-there") != 0)
+      if (strcmp(restore_method(component, method), "if-not-there") != 0)
         continue;
-      json_array_foreach(json_object_get(component, "files"), k, set) if (in_file_set(set, absolute)) return true;
+      json_array_foreach(json_object_get(component, "files"), k, set) {
+        if (found(set, path))
+          return true;
+      }
     }
   }
   return false;
 }
 
-static bool any_kept(const json_t *manifest) {
-  size_t i, j;
-  json_t *writer, *component;
-  json_array_foreach(json_object_get(manifest, "writers"), i, writer) {
-    const json_t *metadata = json_object_get(writer, "metadata");
-    if (strcmp(json_get_string_or(metadata, "restore_method", ""), "if-not-there") == 0)
-      return true;
-    json_array_foreach(json_object_get(metadata, "components"), j,
-                       component) if (strcmp(json_get_string_or(component, "restore_method", ""), "if-not-there") ==
-                                      0) return true;
-  }
-  return false;
+static bool any_set(const json_t *set, const char *path) {
+  (void)set;
+  (void)path;
+  return true;
+}
+
+/* True if the path is of a component that its writer does not want replaced. userdata: backup.json. */
+static bool keep_existing(void *userdata, const char *path) {
+  char absolute[TREE_PATH_BYTES_MAX + 2];
+  (void)snprintf(absolute, sizeof absolute, "/%s", path);
+  return any_kept_set(userdata, in_file_set, absolute);
 }
 
 /* ---- events ---- */
@@ -122,7 +127,7 @@ static int restore(struct cli *cli, const struct backup_target *target, const st
       .backup = target->backup,
       .root = o->root,
       .paths = o->paths,
-      .keep_existing = any_kept(manifest) ? keep_existing : NULL,
+      .keep_existing = any_kept_set(manifest, any_set, NULL) ? keep_existing : NULL,
       .keep_userdata = manifest,
   };
   int64_t began_ns = clock_monotonic_ns();

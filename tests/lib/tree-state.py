@@ -13,6 +13,17 @@ root = sys.argv[-1].encode()
 groups = {}
 
 
+def digest_add(digest, at, piece):
+    if layout:
+        digest.update(piece)
+        return
+    # Where blocks have other sizes, zeros are data or holes: pages of zeros count as holes.
+    for page in range(0, len(piece), 4096):
+        part = piece[page:page + 4096].rstrip(b"\0")
+        if part:
+            digest.update(b"%d:" % (at + page) + part)
+
+
 def data_of(path, size):
     digest, extents, offset = hashlib.sha256(), [], 0
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -24,14 +35,12 @@ def data_of(path, size):
                 break
             offset = min(os.lseek(fd, start, os.SEEK_HOLE), size)
             extents.append((start, offset))
-            at = start
+            at = start if layout else start // 4096 * 4096
             while at < offset:
                 piece = os.pread(fd, min(offset - at, 1 << 20), at)
                 if not piece:
                     raise OSError(f"{path!r}: short read")
-                if layout or piece.count(0) != len(piece):
-                    digest.update(b"%d:" % at if layout else b"")
-                    digest.update(piece)
+                digest_add(digest, at, piece)
                 at += len(piece)
     finally:
         os.close(fd)
