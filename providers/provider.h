@@ -75,7 +75,8 @@ struct shadow {
  * After postcommit record["view"] says how the shadow copy is shown (view/view.h reads it):
  *   {"kind": "image", "path": FILE, "filesystem": "ext4", "sector_bytes": 512}      loop device over FILE
  *   {"kind": "tree", "path": DIR, "nested": [{"at": "a/b", "path": DIR2}]}          bind mount; nested ones on top
- * With "read_write": true it is shown writable.  For "image" the view's root is the root of the filesystem; for "tree" it is
+ * With "read_write": true it is shown writable; with "no_symlinks": true (tree) its paths are not followed through any, because they
+ * lead through a directory that a user owns.  For "image" the view's root is the root of the filesystem; for "tree" it is
  * what volume->mount_point shows.
  * An auto-release image may be unlinked: then "path" is "/proc/PID/fd/N" of this process.
  */

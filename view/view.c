@@ -127,9 +127,15 @@ static int open_image(const json_t *view, const struct view_options *options, ch
 }
 
 /* One mount of directory, without what is mounted below it, cut off from all others. */
-static int clone_directory(const char *path, const struct view_options *options, struct umbra_error *err) {
+static int clone_directory(const char *path, bool no_symlinks, const struct view_options *options,
+                           struct umbra_error *err) {
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW;
+  CLEANUP_CLOSE int root_fd = no_symlinks ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+  CLEANUP_CLOSE int path_fd = root_fd >= 0 ? beneath_open(root_fd, path, O_PATH | O_DIRECTORY) : -1;
+  if (root_fd >= 0 && path_fd < 0)
+    return error_code(err, path_fd, "opening the shadow copy's tree '%s'", path);
   CLEANUP_CLOSE int fd =
-      open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW);
+      path_fd >= 0 ? open_tree(path_fd, "", flags | AT_EMPTY_PATH) : open_tree(AT_FDCWD, path, flags);
   if (fd < 0)
     return error_errno(err, "opening the shadow copy's tree '%s'", path);
   struct mount_attr attributes = {
@@ -152,6 +158,7 @@ struct nested {
 struct joined_tree {
   const struct view_options *options;
   const char *path;
+  bool no_symlinks;
   struct nested *nested; /* parents before children */
   size_t count;
   int result_fd;
@@ -171,14 +178,14 @@ static void joined_tree_done(struct joined_tree *t) {
  */
 static int join_tree(void *context, struct umbra_error *err) {
   struct joined_tree *t = context;
-  CLEANUP_CLOSE int tree_fd = clone_directory(t->path, t->options, err);
+  CLEANUP_CLOSE int tree_fd = clone_directory(t->path, t->no_symlinks, t->options, err);
   if (tree_fd < 0)
     return tree_fd;
   if (move_mount(tree_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
     return error_errno(err, "joining up the shadow copy's trees");
   for (size_t i = 0; i < t->count; i++) {
     const struct nested *n = &t->nested[i];
-    CLEANUP_CLOSE int nested_fd = clone_directory(n->path, t->options, err);
+    CLEANUP_CLOSE int nested_fd = clone_directory(n->path, t->no_symlinks, t->options, err);
     if (nested_fd < 0)
       return nested_fd;
     CLEANUP_CLOSE int at_fd = beneath_open(tree_fd, n->at, O_PATH | O_DIRECTORY);
@@ -224,9 +231,11 @@ static int open_directory_tree(const json_t *view, const struct view_options *op
   if (r < 0)
     return error_code(err, r, "the shadow copy's record: \"path\" of its tree");
   const json_t *nested = json_object_get(view, "nested");
+  bool no_symlinks = json_get_boolean_or(view, "no_symlinks", false);
   if (json_array_size(nested) == 0)
-    return clone_directory(path, options, err);
-  CLEANUP(joined_tree_done) struct joined_tree tree = {.options = options, .path = path, .result_fd = -1};
+    return clone_directory(path, no_symlinks, options, err);
+  CLEANUP(joined_tree_done)
+  struct joined_tree tree = {.options = options, .path = path, .no_symlinks = no_symlinks, .result_fd = -1};
   r = read_nested(nested, &tree, err);
   if (r >= 0)
     r = namespace_thread_run(join_tree, &tree, err);

@@ -233,8 +233,8 @@ static int btrfs_postcommit(struct shadow *s, struct umbra_error *err) {
     json_decref(nested);
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
   }
-  json_t *view = json_pack("{s:s, s:o, s:b, s:o}", "kind", "tree", "path", json_path(path), "read_write",
-                           s->read_write, "nested", nested);
+  json_t *view = json_pack("{s:s, s:b, s:o, s:b, s:o}", "kind", "tree", "no_symlinks", true, "path", json_path(path),
+                           "read_write", s->read_write, "nested", nested);
   if (!view || json_object_set_new(s->record, "view", view) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
   return 0;

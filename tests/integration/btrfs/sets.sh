@@ -44,6 +44,17 @@ create "$WORK/v" "$WORK/w" "$WORK/e"
 "$UMBRA" delete "$(get .set.id)"
 "$UMBRA" create --require instant "$WORK/v" "$WORK/w" >/dev/null 2>"$WORK/messages" && fail "--require instant with two btrfs volumes"
 
+# Who owns the volume's root directory cannot have something else shown instead.
+create "$WORK/w"
+id=$(get '.set.shadows[0].id')
+mkdir -p "$WORK/secret/$id/0/tree"
+mv "$WORK/w/.umbra" "$WORK/w/moved"
+ln -s "$WORK/secret" "$WORK/w/.umbra"
+"$UMBRA" mount "$id" >"$WORK/messages" 2>&1 && fail "followed a symlink: $(cat "$WORK/messages")"
+rm "$WORK/w/.umbra"
+mv "$WORK/w/moved" "$WORK/w/.umbra"
+"$UMBRA" delete "$(get .set.id)"
+
 # Writable and persistent.
 create --read-write --persistent --label mine "$WORK/w"
 directory=$("$UMBRA" mount mine)
