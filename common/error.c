@@ -60,7 +60,8 @@ enum umbra_reason error_reason_from_errno(int code) {
   }
 }
 
-static int set_va(struct umbra_error *err, int code, enum umbra_reason reason, const char *format, va_list args) {
+static int __attribute__((format(printf, 4, 0)))
+set_va(struct umbra_error *err, int code, enum umbra_reason reason, const char *format, va_list args) {
   if (!err)
     return code;
   err->code = code;

@@ -30,7 +30,8 @@ static const struct limit {
 };
 
 static int64_t *field(struct coordinator_limits *l, const struct limit *limit) {
-  return (int64_t *)((char *)l + limit->offset);
+  /* By way of void *: the offset is that of an int64_t, which the compiler cannot know. */
+  return (void *)((char *)l + limit->offset);
 }
 
 static int apply(struct coordinator_limits *l, const char *name, const char *value, struct umbra_error *err) {

@@ -160,7 +160,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *context) {
 }
 
 static struct set_member *member_of(struct shadow *shadow) {
-  return (struct set_member *)((char *)shadow - offsetof(struct set_member, shadow));
+  return (void *)((char *)shadow - offsetof(struct set_member, shadow));
 }
 
 static int service_save(struct shadow *shadow, struct umbra_error *err) {

@@ -22,7 +22,11 @@ static const struct table_identity mine = {1, 2};
 
 enum { DIRECTORIES = 40, ENTRIES = 700 /* several blocks */ };
 
-static void name_directory(unsigned i, char name[32]) { (void)snprintf(name, 32, i == 0 ? "" : "d%03u", i); }
+static void name_directory(unsigned i, char name[32]) {
+  name[0] = 0; /* the root has none */
+  if (i > 0)
+    (void)snprintf(name, 32, "d%03u", i);
+}
 
 static int make_table(void) {
   int fd = memfd_create("table", MFD_CLOEXEC);
