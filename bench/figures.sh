@@ -30,10 +30,11 @@ fcntl.ioctl(fd, 0xC0045878, 0)
 print((time.monotonic() - begin) * 1000)' "$1"
 }
 
-# start_random_writes DIRECTORY MEGABYTES_PER_S: until the script ends
+# start_random_writes DIRECTORY MEGABYTES_PER_S [SIZE]: 4 KiB each, until the script ends; LOAD is the process
 start_random_writes() {
   fio --name=load --directory="$1" --size="${3:-128M}" --rw=randwrite --bs=4k --ioengine=psync --rate="${2}m" \
     --time_based --runtime=3600 --output=/dev/null --minimal >/dev/null 2>&1 &
-  cleanup_fn kill_and_wait "$!"
+  LOAD=$!
+  cleanup_fn kill_and_wait "$LOAD"
   wait_for 60 test -s "$1/load.0.0"
 }

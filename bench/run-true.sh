@@ -8,8 +8,8 @@ requires_root
 make_volume v btrfs 256M
 cp -a /etc "$WORK/v/etc"
 for ((i = 0; i < 21; i++)); do
-  milliseconds true >>"$WORK/plain"
-  milliseconds "$UMBRA" --quiet run --of "$WORK/v" --no-writers -- true >>"$WORK/run"
+  milliseconds true >>"$WORK/plain-ms"
+  milliseconds "$UMBRA" --quiet run --of "$WORK/v" --no-writers -- true >>"$WORK/run-ms"
 done
 figure "btrfs: run -- true, more than true, median" \
-  "$(awk -v a="$(median <"$WORK/run")" -v b="$(median <"$WORK/plain")" 'BEGIN { print a - b }')" " ms" 60
+  "$(awk -v a="$(median <"$WORK/run-ms")" -v b="$(median <"$WORK/plain-ms")" 'BEGIN { print a - b }')" " ms" 60
