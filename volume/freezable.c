@@ -77,7 +77,7 @@ static int say(char **ret, const char *format, ...) {
 }
 
 /* CAP_SYS_ADMIN over the machine: in the initial user namespace, which owns every superblock on a real device. */
-static bool may_freeze(const struct places *places) {
+bool freezable_by_us(const struct places *places) {
   if (!places->live)
     return true;
   unsigned first = 1, outside = 1, count = 0;
@@ -106,8 +106,7 @@ static int overlay_why(const struct mount_entry *mount, const struct mounts *all
              below->fs_type, below->target);
 }
 
-int freezable_why_not(const struct mount_entry *mount, const struct mounts *all, const struct places *places,
-                      char **ret) {
+int freezable_why_not(const struct mount_entry *mount, const struct mounts *all, bool by_us, char **ret) {
   const char *type = mount->fs_type;
   *ret = NULL;
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
@@ -127,7 +126,7 @@ int freezable_why_not(const struct mount_entry *mount, const struct mounts *all,
     return say(ret, "umbra does not know that %s can be frozen", type);
   if (mount->hidden)
     return say(ret, "something else is mounted over '%s', so no path leads to this volume", mount->target);
-  if (!may_freeze(places))
+  if (!by_us)
     return say(ret, "freezing needs root (CAP_SYS_ADMIN in the machine's own user namespace)");
   return 0;
 }

@@ -12,10 +12,14 @@
 #include "volume/mounts.h"
 #include "volume/volume.h"
 
-/* The words, or NULL when FIFREEZE can work. all: for naming the volume below an overlay. *ret is the caller's.
- * -ENOMEM. */
-int freezable_why_not(const struct mount_entry *mount, const struct mounts *all, const struct places *places,
-                      char **ret);
+/* Whether this process has the right to freeze anything. Reads files: ask once. */
+bool freezable_by_us(const struct places *places);
+
+/*
+ * The words, or NULL when FIFREEZE can work. all: for naming the volume below an overlay. by_us: freezable_by_us().
+ * *ret is the caller's. -ENOMEM.
+ */
+int freezable_why_not(const struct mount_entry *mount, const struct mounts *all, bool by_us, char **ret);
 
 /* Why a copy of block_device alone would not be the filesystem, or NULL when it would. *ret is the caller's. -ENOMEM.
  */

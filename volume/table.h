@@ -12,6 +12,7 @@
 
 struct volume_table {
   const struct places *places;
+  bool can_freeze; /* this process has the right to */
   struct mounts mounts;
   struct volume *volumes;
   size_t count;

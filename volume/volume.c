@@ -77,11 +77,14 @@ static size_t depth_of(const char *path) {
   return depth;
 }
 
+/* Asking a server that is gone would hang. */
+static bool may_hang(const struct mount_entry *mount) {
+  return freezable_is_network(mount->fs_type) || strncmp(mount->fs_type, "fuse", 4) == 0;
+}
+
 static bool is_single_file(const struct volume_table *table, const struct mount_entry *mount) {
   struct stat st;
-  /* Asking a server that is gone would hang. */
-  if (!table->places->live || mount->hidden || freezable_is_network(mount->fs_type) ||
-      strncmp(mount->fs_type, "fuse", 4) == 0)
+  if (!table->places->live || mount->hidden || may_hang(mount))
     return false;
   return fstatat(AT_FDCWD, mount->target, &st, AT_NO_AUTOMOUNT) == 0 && !S_ISDIR(st.st_mode);
 }
@@ -101,8 +104,8 @@ static dev_t find_block_device(const struct volume_table *table, const struct mo
   if (block_exists(table->places, mount->device))
     return mount->device;
   /* btrfs and others with an anonymous device number: what was mounted says more. */
-  if (table->places->live && major(mount->device) == 0 && mount->source[0] == '/' && stat(mount->source, &st) == 0 &&
-      S_ISBLK(st.st_mode))
+  if (table->places->live && major(mount->device) == 0 && !may_hang(mount) && mount->source[0] == '/' &&
+      stat(mount->source, &st) == 0 && S_ISBLK(st.st_mode))
     return st.st_rdev;
   return 0;
 }
@@ -124,7 +127,7 @@ static int fill_volume(const struct volume_table *table, const struct mount_entr
     volume->block_bytes = block_bytes(places, volume->block_device);
     volume->sector_bytes = block_sector_bytes(places, volume->block_device);
   }
-  int r = freezable_why_not(mount, &table->mounts, places, &volume->freeze_why);
+  int r = freezable_why_not(mount, &table->mounts, table->can_freeze, &volume->freeze_why);
   if (r < 0)
     return r;
   volume->can_freeze = !volume->freeze_why;
@@ -198,6 +201,7 @@ int volume_table_parse(FILE *mountinfo, const struct places *places, struct volu
   if (!table)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "listing the volumes");
   table->places = places;
+  table->can_freeze = freezable_by_us(places);
   int r = mounts_parse(mountinfo, "mountinfo", &table->mounts, err);
   if (r < 0)
     return r;
