@@ -31,8 +31,9 @@ print((time.monotonic() - begin) * 1000)' "$1"
 }
 
 # start_random_writes DIRECTORY MEGABYTES_PER_S [SIZE]: 4 KiB each, until the script ends; LOAD is the process
+# (--thread: a job of fio is otherwise a process of its own, which outlives it.)
 start_random_writes() {
-  fio --name=load --directory="$1" --size="${3:-128M}" --rw=randwrite --bs=4k --ioengine=psync --rate="${2}m" \
+  fio --thread --name=load --directory="$1" --size="${3:-128M}" --rw=randwrite --bs=4k --ioengine=psync --rate="${2}m" \
     --time_based --runtime=3600 --output=/dev/null --minimal >/dev/null 2>&1 &
   LOAD=$!
   cleanup_fn kill_and_wait "$LOAD"

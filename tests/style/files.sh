@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test holds the house style that can be counted: what files are called and say first, how long they and their functions
 # are, that no mark of unfinished work is left, that each hard folder's DESIGN.md names every source file of it.
+# not-under: asan
 . "$(dirname "$0")/../lib/functions.sh"
 requires_program python3
 

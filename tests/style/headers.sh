@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test compiles every header alone, and the public ones as ISO C99 and as C++ too.
+# not-under: asan
 . "$(dirname "$0")/../lib/functions.sh"
 requires_program gcc pkg-config
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test holds every verb's --help against its man page: both know the same options, and there is a page for each verb.
+# not-under: asan
 . "$(dirname "$0")/../lib/functions.sh"
 requires_program man
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test lets tools/new-provider make a provider in a copy of the source, and compiles what comes of it as strictly as the rest.
+# not-under: asan
 . "$(dirname "$0")/../lib/functions.sh"
 requires_program gcc git pkg-config
 

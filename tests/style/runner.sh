@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test gives tests/run scripts that fail, skip, hang and leave things behind, and expects each to be caught.
+# not-under: asan
 . "$(dirname "$0")/../lib/functions.sh"
 requires_root
 requires_program losetup mkfs.ext4 fsfreeze

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test runs shellcheck over every shell script of the repository; .shellcheckrc says what is left out and why.
+# not-under: asan
 . "$(dirname "$0")/../lib/functions.sh"
 requires_program shellcheck
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test checks that every file and function that docs/TOUR.md names exists, the function in one of the files named before it, and that the other documents link
 # to files that exist.
+# not-under: asan
 . "$(dirname "$0")/../lib/functions.sh"
 requires_program python3
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test installs into a directory of its own, runs what is there, and uninstalls: nothing is left, and nothing else was touched.
+# not-under: asan
 . "$(dirname "$0")/../../lib/functions.sh"
 requires_program meson ninja
 

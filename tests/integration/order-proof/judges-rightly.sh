@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test gives the order proof copies that are one instant and copies that are not, and expects the right verdict on each:
 # the final state on every filesystem, copies made under the kernel's own freeze, and copies made of the live directories.
+# not-under: asan
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/order.sh"
 requires_root
