@@ -9,9 +9,9 @@ drive() { timeout 120 "$BUILD/tests/provider-drive" "$@"; }
 # allocated without being written: what lies there is nobody's, and an image may differ in it.
 busy_writers() {
   local directory=$1 seconds=$2
-  background fio --name=direct --fallocate=none --directory="$directory" --size=24M --rw=randwrite --bs=4k --rate=8m --ioengine=io_uring \
+  background fio --thread --name=direct --fallocate=none --directory="$directory" --size=24M --rw=randwrite --bs=4k --rate=8m --ioengine=io_uring \
     --iodepth=8 --direct=1 --runtime="$seconds" --time_based --output=/dev/null
-  background fio --name=buffered --fallocate=none --directory="$directory" --size=24M --rw=randwrite --bs=4k --rate=8m --runtime="$seconds" \
+  background fio --thread --name=buffered --fallocate=none --directory="$directory" --size=24M --rw=randwrite --bs=4k --rate=8m --runtime="$seconds" \
     --time_based --output=/dev/null
   background bash -c "end=\$((SECONDS + $seconds)); i=0
     while [ \$SECONDS -lt \$end ]; do
