@@ -8,7 +8,7 @@
 
 #include "providers/clone/scope.h"
 
-enum { SCOPE_CACHE_LINE_BYTES = 16 * 1024, SCOPE_CACHE_LINES = 1024 }; /* 16 MiB */
+enum { SCOPE_CACHE_LINE_BYTES = 16 * 1024, SCOPE_CACHE_LINES = 512 }; /* 8 MiB */
 
 struct scope_cache {
   uint64_t *tags; /* line number + 1, 0: empty */

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -230,11 +231,15 @@ static int check_size(struct ext4_volume *v) {
   return 0;
 }
 
+/* Once for all threads: com_err keeps its tables in a list without a lock. */
+static void load_messages(void) { initialize_ext2_error_table(); }
+
 static int open_library(struct ext4_volume *v) {
+  static pthread_once_t messages = PTHREAD_ONCE_INIT;
   int flags = EXT2_FLAG_64BITS;
   if (scope_get_mode(v->scope) == SCOPE_LIVE)
     flags |= EXT2_FLAG_IGNORE_CSUM_ERRORS;
-  initialize_ext2_error_table();
+  (void)pthread_once(&messages, load_messages);
   opening = v->scope;
   errcode_t code = ext2fs_open2("volume", NULL, flags, 0, 0, &channel_manager, &v->fs);
   opening = NULL;

@@ -109,7 +109,7 @@ def specials():
 
 os.mkdir(path("in"))
 os.mkdir(path("out"))
-write(path("out/filler"), rng.randbytes(24 << 20))
+write(path("out/filler"), rng.randbytes(10 << 20))
 for i in range(300):
     write(path(f"out/neighbour-{i}"), b"n")
 directories()

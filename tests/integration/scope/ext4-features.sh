@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test extracts part of ext2, ext3 and ext4 filesystems of many feature sets and mounts it: everything in scope is as in the
 # source, and little else was taken.
+# timeout: 400
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/scope.sh"
 
@@ -9,7 +10,7 @@
 try() {
   local type=$1 attribute_bytes=$2 shift_=$3; shift 3
   echo "-- $type $*, granules of 2^$shift_"
-  scope_make "$type" 200M "700 $attribute_bytes 900 200" "$@"
+  scope_make "$type" 200M "300 $attribute_bytes 900 200" "$@"
   scope_compare "$type" "$shift_" in
   scope_drop
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test takes scopes with structures of several levels: files of 6,000 and more extents (XFS: B+tree of two levels below the
-# inode; ext4: extent tree), directories of 20,000 entries (XFS: node and free blocks; ext4: hash tree), and attributes in a B+tree.
+# inode; ext4: extent tree), directories of 20,000 entries (XFS: node and free blocks) and 8,000 (ext4: hash tree), and attributes in a B+tree.
+# timeout: 400
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/scope.sh"
 requires_program xfs_io
@@ -35,6 +36,6 @@ scope_compare xfs 12 in
 [ "$(tree_level in/punched)" -ge 2 ] || fail "the extent tree has only $(tree_level in/punched) levels"
 scope_drop
 
-scope_make ext4 500M "20000 600 900 3000" -b 1024
+scope_make ext4 500M "8000 600 900 3000" -b 1024
 scope_compare ext4 12 in
 scope_drop

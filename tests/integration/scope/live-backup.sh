@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test backs up a directory of an ext4 and an XFS volume while a program makes files elsewhere on the volume, moves them in one by
 # one and removes old ones: each backup holds an unbroken range of them, each whole, and did not copy the rest of the volume.
+# timeout: 400
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/scope.sh"
 requires_program jq

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test clones a directory again and again while a program moves files and directories in and out of it, writes, truncates, links and
 # removes: each clone has exactly what the directory had under the hold, or is refused because a block was lost.
+# timeout: 400
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/scope.sh"
 requires_program setfattr

@@ -14,11 +14,11 @@ bytes_of() {
 
 for type in ext4 xfs; do
   case $type in
-    ext4) scope_make ext4 200M "2000 600 900 300" -b 1024 ;;
-    xfs) scope_make xfs 330M "2000 600 900 300" ;;
+    ext4) scope_make ext4 200M "800 600 900 100" -b 1024 ;;
+    xfs) scope_make xfs 330M "800 600 900 100" ;;
   esac
   scope_compare "$type" 12 in/large
-  scope_compare "$type" 12 in/deep in/dir-2000/entry-0 in/dir-100 in/dir-100/entry-7
+  scope_compare "$type" 12 in/deep in/dir-800/entry-0 in/dir-100 in/dir-100/entry-7
   scope_compare "$type" 12 "in/new"$'\n'"line" "in/bytes-"$'\xff\xfe\x80' in/long-link in/fifo in/linked-to-outside
   scope_compare "$type" 12 /in//dir-1/./ out/neighbour-5
 
@@ -26,7 +26,7 @@ for type in ext4 xfs; do
   small=$BYTES
   bytes_of "$type" in/no-such-file no/such/directory in/large/below-a-file
   [ "$BYTES" -le "$small" ] || fail "$type: missing paths take $BYTES bytes, a small one $small"
-  ln -s dir-2000 "$WORK/source/in/through"
+  ln -s dir-800 "$WORK/source/in/through"
   bytes_of "$type" in/through/entry-0
   [ "$BYTES" -le $((small + 65536)) ] || fail "$type: a path through a link took $BYTES bytes, a small one $small"
   bytes_of "$type" in/large
@@ -35,7 +35,7 @@ for type in ext4 xfs; do
   # The whole.
   for root in / . ''; do
     bytes_of "$type" "$root"
-    [ "$BYTES" -ge $((24 << 20)) ] || fail "$type: '$root' took $BYTES bytes"
+    [ "$BYTES" -ge $((10 << 20)) ] || fail "$type: '$root' took $BYTES bytes"
   done
   scope_drop
 done

@@ -9,7 +9,7 @@
 try() {
   local shift_=$1; shift
   echo "-- xfs $*, granules of 2^$shift_"
-  scope_make xfs 330M "700 60000 900 200" "$@"
+  scope_make xfs 330M "300 60000 900 200" "$@"
   scope_compare xfs "$shift_" in
   scope_drop
 }
