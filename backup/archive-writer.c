@@ -74,7 +74,7 @@ static int open_archive(struct archive_writer *w, struct umbra_error *err) {
   return 0;
 }
 
-int archive_writer_new(int fd, int level, struct archive_writer **ret, struct umbra_error *err) {
+int archive_writer_new(int fd, int level, int spool_dir_fd, struct archive_writer **ret, struct umbra_error *err) {
   struct archive_writer *w = calloc(1, sizeof *w);
   if (!w)
     return error_code(err, -ENOMEM, "beginning the archive");
@@ -82,7 +82,7 @@ int archive_writer_new(int fd, int level, struct archive_writer **ret, struct um
   w->hole = mmap(NULL, HOLE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   int r = w->hole == MAP_FAILED ? error_errno(err, "beginning the archive") : 0;
   if (r == 0)
-    r = frame_writer_new(fd, level, &w->frames, err);
+    r = frame_writer_new(fd, level, spool_dir_fd, &w->frames, err);
   if (r == 0)
     r = open_archive(w, err);
   if (r < 0)

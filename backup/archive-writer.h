@@ -15,8 +15,8 @@ struct archive_extent {
 
 struct archive_writer;
 
-int archive_writer_new(int fd, int level, struct archive_writer **ret,
-                       struct umbra_error *err); /* fd: the caller's */
+/* fd: the caller's. spool_dir_fd: see spool_open_file(). */
+int archive_writer_new(int fd, int level, int spool_dir_fd, struct archive_writer **ret, struct umbra_error *err);
 void archive_writer_free(struct archive_writer *w);
 
 /* Uncompressed bytes so far: where the next member begins. */

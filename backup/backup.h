@@ -21,10 +21,14 @@ typedef void (*backup_progress)(void *userdata, const char *phase, uint64_t done
 /* Something the user should know that is no failure. */
 typedef void (*backup_warning)(void *userdata, const char *message);
 
+/* True when the user wants it to stop. Asked often. */
+typedef bool (*backup_cancelled)(void *userdata);
+
 /* Who listens; any of it may be NULL. Called on the caller's thread. */
 struct backup_listener {
   backup_progress progress;
   backup_warning warning;
+  backup_cancelled cancelled;
   void *userdata;
 };
 

@@ -88,7 +88,7 @@ static int start_threads(struct frame_writer *w, unsigned count, struct umbra_er
   return 0;
 }
 
-int frame_writer_new(int fd, int level, struct frame_writer **ret, struct umbra_error *err) {
+int frame_writer_new(int fd, int level, int spool_dir_fd, struct frame_writer **ret, struct umbra_error *err) {
   struct frame_writer *w = calloc(1, sizeof *w);
   if (!w)
     return error_code(err, -ENOMEM, "beginning the archive");
@@ -101,7 +101,7 @@ int frame_writer_new(int fd, int level, struct frame_writer **ret, struct umbra_
   w->hash = digest_begin();
   unsigned threads = usable_processors();
   w->job_count = threads + FRAMES_AHEAD;
-  int r = w->hash ? spool_init(&w->table, -1, err) : error_code(err, -ENOMEM, "beginning the archive");
+  int r = w->hash ? spool_init(&w->table, spool_dir_fd, err) : error_code(err, -ENOMEM, "beginning the archive");
   for (unsigned i = 0; r == 0 && i < w->job_count; i++) {
     w->jobs[i].input = malloc(FRAME_BYTES);
     w->jobs[i].output = malloc(ZSTD_compressBound(FRAME_BYTES));

@@ -18,7 +18,8 @@ enum { FRAME_BYTES = 4 * 1024 * 1024, FRAMES_THREADS_MAX = 4, FRAMES_AHEAD = 2, 
 
 /* ---- writing ---- */
 struct frame_writer;
-int frame_writer_new(int fd, int level, struct frame_writer **ret, struct umbra_error *err); /* fd: the caller's */
+/* fd: the caller's. spool_dir_fd: see spool_open_file(). */
+int frame_writer_new(int fd, int level, int spool_dir_fd, struct frame_writer **ret, struct umbra_error *err);
 int frame_writer_add(struct frame_writer *w, const void *data, size_t length_bytes, struct umbra_error *err);
 uint64_t frame_writer_offset(const struct frame_writer *w); /* uncompressed bytes so far */
 int frame_writer_finish(struct frame_writer *w, struct digest *ret_file, uint64_t *ret_file_bytes,

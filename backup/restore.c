@@ -14,6 +14,7 @@
  */
 #include "backup/archive-reader.h"
 #include "backup/backup.h"
+#include "backup/cancel.h"
 #include "backup/chain.h"
 #include "backup/restore-file.h"
 #include "backup/restore-queue.h"
@@ -164,7 +165,9 @@ static int each_record(struct restorer *r, record_function function, size_t posi
   if (result < 0)
     return result;
   while ((result = index_reader_next(index.reader, &record, err)) == 1) {
-    result = function(r, record, position, err);
+    result = backup_check_cancelled(r->listener, err);
+    if (result == 0)
+      result = function(r, record, position, err);
     if (result < 0)
       break;
   }
@@ -405,6 +408,9 @@ static int write_content(struct restorer *r, const struct member *m, int fd, str
     result = fd_pwrite_all(fd, data, n, offset_bytes);
     if (result < 0)
       return error_code(why, result, "writing the file");
+    result = backup_check_cancelled(r->listener, why);
+    if (result < 0)
+      return result;
     progress(r, n);
   }
   return result;
@@ -513,6 +519,9 @@ static int restore_archive(struct restorer *r, size_t position, struct umbra_err
     result = 0;
     if (!index_kind_stored(record->kind) || record->position != position)
       continue;
+    result = backup_check_cancelled(r->listener, err);
+    if (result < 0)
+      break;
     const struct foreign_link *foreign = NULL;
     if (!selected(r, record->path) && !(record->kind == INDEX_DIRECTORY && on_the_way(r, record->path)) &&
         !(foreign = find_foreign(r, record->path)))

@@ -11,12 +11,14 @@
  */
 #include "backup/archive-writer.h"
 #include "backup/backup-private.h"
+#include "backup/cancel.h"
 #include "backup/content.h"
 #include "backup/link-table.h"
 #include "backup/prefetch.h"
 #include "backup/walk.h"
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/strv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +63,7 @@ static int base_advance(struct saver *s, struct umbra_error *err) {
   do {
     int r = index_reader_next(s->base, &s->base_record, err);
     if (r < 0)
-      return error_prefix(err, r, "base backup '%s'", s->b->base->name);
+      return error_prefix(err, r, "base backup '%s' (a full backup needs none)", s->b->base->name);
     if (r == 0)
       s->base_record = NULL;
   } while (s->base_record && s->base_record->kind == INDEX_DELETED);
@@ -262,8 +264,11 @@ static int read_layout(struct saver *s, const struct prefetch_item *item, bool *
 static int read_extent(struct saver *s, const struct prefetch_item *item, uint64_t offset_bytes,
                        uint64_t length_bytes, bool write, struct umbra_error *err) {
   while (length_bytes > 0) {
+    int r = backup_check_cancelled(&s->b->listener, err);
+    if (r < 0)
+      return r;
     size_t n = length_bytes < LARGE_READ_BYTES ? (size_t)length_bytes : LARGE_READ_BYTES;
-    int r = fd_pread_all(item->fd, s->buffer, n, offset_bytes);
+    r = fd_pread_all(item->fd, s->buffer, n, offset_bytes);
     if (r == -ENODATA)
       return changed_meanwhile(item, err);
     if (r < 0)
@@ -373,6 +378,8 @@ static int consume(struct saver *s, struct umbra_error *err) {
   if (r < 0 && err)
     *err = item->error;
   if (r == 0)
+    r = backup_check_cancelled(&s->b->listener, err);
+  if (r == 0)
     r = finish_item(s, item, err);
   if (r == 0)
     count(s, &s->record);
@@ -421,7 +428,7 @@ static int begin(struct saver *s, int64_t began_ns, struct umbra_error *err) {
   if (r == 0)
     r = link_table_new(b->folder_fd, &s->links, err);
   if (r == 0)
-    r = archive_writer_new(b->archive_fd, b->level, &s->archive, err);
+    r = archive_writer_new(b->archive_fd, b->level, b->folder_fd, &s->archive, err);
   if (r == 0)
     r = index_writer_new(b->index_fd, &header, &s->index, err);
   if (r == 0 && b->base) {
@@ -482,13 +489,9 @@ static int place_sources(const struct backup *b, const struct walk_volume *volum
   return 0;
 }
 
-static int begin_walk(struct saver *s, const struct walk_volume *volumes, size_t volume_count,
-                      const struct walk_source *sources, struct umbra_error *err) {
-  size_t source_count = 0;
-  while (s->b->sources[source_count])
-    source_count++;
-  (void)volume_count;
-  return walk_new(volumes, sources, source_count, s->b->excludes, s->b->folder_fd, &s->walk, err);
+static int begin_walk(struct saver *s, const struct walk_volume *volumes, const struct walk_source *sources,
+                      struct umbra_error *err) {
+  return walk_new(volumes, sources, strv_count(s->b->sources), s->b->excludes, s->b->folder_fd, &s->walk, err);
 }
 
 int backup_save(struct backup *b, const struct backup_volume *volumes, size_t volume_count, int64_t began_ns,
@@ -508,7 +511,7 @@ int backup_save(struct backup *b, const struct backup_volume *volumes, size_t vo
   if (r == 0)
     r = begin(s, began_ns, err);
   if (r == 0)
-    r = begin_walk(s, walk_volumes, volume_count, sources, err);
+    r = begin_walk(s, walk_volumes, sources, err);
   if (r == 0)
     r = save_all(s, err);
   if (r == 0)

@@ -5,6 +5,7 @@
  */
 #include "backup/archive-reader.h"
 #include "backup/backup.h"
+#include "backup/cancel.h"
 #include "backup/chain.h"
 
 #include <errno.h>
@@ -93,6 +94,9 @@ static int check_members(struct verifier *v, struct umbra_error *err) {
   while ((r = index_reader_next(index.reader, &record, err)) == 1) {
     if (!index_kind_stored(record->kind) || record->position + 1 != v->chain.count)
       continue;
+    r = backup_check_cancelled(v->listener, err);
+    if (r < 0)
+      break;
     if (archive)
       check_member(v, archive, record);
     else

@@ -18,9 +18,9 @@ struct backup_sources {
 int backup_sources_find(char *const *arguments, bool all_volumes, const struct backup_listener *listener,
                         struct backup_sources *ret, struct umbra_error *err);
 /*
- * A source that is reached through another mount of a shadow copy's volume (a bind mount): the part of the shadow copy that this
- * mount shows, as a volume of its own. root_fd and mount_point are the shadow copy's. 1: *ret is filled, its descriptor and
- * mount point are the caller's; 0: the source is not of that volume; negative with err.
+ * A source that is reached through another mount of a shadow copy's volume (a bind mount): the part of the shadow
+ * copy that this mount shows, as a volume of its own. root_fd and mount_point are the shadow copy's. 1: *ret is
+ * filled, its descriptor and mount point are the caller's; 0: the source is not of that volume; negative with err.
  */
 int backup_sources_bind(const char *source, const char *mount_point, int root_fd, struct backup_volume *ret,
                         struct umbra_error *err);

@@ -5,6 +5,7 @@
 #include "common/strv.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
@@ -44,8 +45,34 @@ static void on_warning(void *userdata, const char *message) {
   fprintf(stderr, "umbra: warning: %s\n", message);
 }
 
+/* For the handler: set before it is installed. */
+static struct umbra_client *signalled_client;
+static volatile sig_atomic_t signalled;
+
+static void on_signal(int number) {
+  signalled = number;
+  umbra_client_cancel(signalled_client);
+}
+
+static bool on_cancelled(void *userdata) {
+  (void)userdata;
+  return signalled != 0;
+}
+
+/* What was ignored when we were started stays ignored. */
+static void catch_signals(struct umbra_client *client) {
+  static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+  struct sigaction action = {.sa_handler = on_signal}, before;
+  signalled_client = client;
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+    if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+      (void)sigaction(signals[i], &action, NULL);
+}
+
 struct backup_listener backup_target_listener(struct cli *cli) {
-  return (struct backup_listener){.progress = on_progress, .warning = on_warning, .userdata = cli};
+  catch_signals(cli->client);
+  return (struct backup_listener){
+      .progress = on_progress, .warning = on_warning, .cancelled = on_cancelled, .userdata = cli};
 }
 
 int backup_target_failed(const struct cli *cli, const struct umbra_error *err, const char *format, ...) {

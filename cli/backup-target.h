@@ -15,7 +15,10 @@ struct backup_target {
 int backup_target_open(const char *text, bool need, struct backup_target *ret, struct umbra_error *err);
 void backup_target_close(struct backup_target *t);
 
-/* Progress to the progress of cli, warnings to standard error. */
+/*
+ * Progress to the progress of cli, warnings to standard error, and from now on signals that end a program stop the
+ * work: a backup that is stopped leaves nothing.
+ */
 struct backup_listener backup_target_listener(struct cli *cli);
 
 /* "umbra: WHAT: MESSAGE"; returns STATUS_FAILED. */

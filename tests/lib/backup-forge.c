@@ -34,7 +34,7 @@ static struct manifest_file compress_tar(int dir_fd, const char *tar) {
   static char buffer[COPY_BYTES];
   CLEANUP_CLOSE int in = open(tar, O_RDONLY | O_CLOEXEC);
   CLEANUP_CLOSE int out = openat(dir_fd, MANIFEST_ARCHIVE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  must(in >= 0 && out >= 0 && frame_writer_new(out, 3, &w, NULL) == 0, "opening");
+  must(in >= 0 && out >= 0 && frame_writer_new(out, 3, -1, &w, NULL) == 0, "opening");
   for (ssize_t n; (n = read(in, buffer, sizeof buffer)) > 0;)
     must(frame_writer_add(w, buffer, (size_t)n, NULL) == 0, "compressing");
   must(frame_writer_finish(w, &file.digest, &file.bytes, NULL) == 0, "compressing");

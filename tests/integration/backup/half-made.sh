@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_root
-requires_program python3 jq mkfs.ext4 prlimit
+requires_program python3 jq mkfs.ext4 mkfs.btrfs prlimit
 
 tree=$WORK/tree
 mkdir -p "$tree"
@@ -48,6 +48,19 @@ grep -q "not a whole backup" "$WORK/log" || { cat "$WORK/log"; fail "a leftover 
 live full "$tree" >/dev/null
 case $(states) in *leftover*) fail "the next backup left it" ;; esac
 "$UMBRA" --quiet verify "$WORK/target" >/dev/null || fail "verify failed"
+
+# Stopped by the user in the middle of a file: said, and nothing is left.
+make_volume busy btrfs 400M
+head -c 150000000 /dev/urandom >"$WORK/busy/large"
+"$UMBRA" backup "$WORK/busy/large" --to "$WORK/stopped" >"$WORK/log" 2>&1 &
+pid=$!
+cleanup_fn kill -KILL $pid
+while ! stat "$WORK"/stopped/.partial-*/files.tar.zst >/dev/null 2>&1; do kill -0 $pid 2>/dev/null || fail "the backup ended too early"; done
+kill -TERM $pid
+status=0
+wait $pid || status=$?
+[ "$status" = 1 ] && grep -q "stopped as asked" "$WORK/log" || { cat "$WORK/log"; fail "a stopped backup ended with $status"; }
+[ -z "$(find "$WORK/stopped" -mindepth 1 -name '*[0-9]*' -print -quit)" ] || fail "the stopped backup left something"
 
 # No room: said, nothing left, and there is room again.
 make_volume small ext4 16M

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The index: what is written comes back, in order, and nothing damaged is taken for whole: backup/index-*.c. */
+/* The index: numbers, records, whole files, and what is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
