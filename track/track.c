@@ -258,17 +258,26 @@ int track_start(int device_fd, unsigned flags, struct track **ret, struct umbra_
   return 0;
 }
 
+/* Small programs that need what ours needs: loading ours takes a look at all of the kernel's types, a tenth of a
+ * second. */
 int track_possible(dev_t device, struct umbra_error *why) {
   (void)libbpf_set_print(print_quietly);
-  CLEANUP(cleanup_track) struct track *t = track_new();
-  CLEANUP(cleanup_skeleton) struct track_bpf *skeleton = NULL;
-  if (!t)
-    return error_code(why, -ENOMEM, "trying block tracking");
-  int r = configure(t, device, why);
+  struct track probe = {0};
+  int r = configure(&probe, device, why);
   if (r < 0)
     return r;
-  t->granules = 64; /* only tried: no need for the whole map */
-  return load_copy(t, &skeleton, why);
+  if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+    return error_errno(why, "finding the kernel's types (BTF) in '/sys/kernel/btf/vmlinux'");
+  r = libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_RAW_TRACEPOINT, NULL);
+  if (r == 0)
+    return error_set(why, -EPERM, UMBRA_REASON_ACCESS,
+                     "the kernel takes no BPF program from us: needs root with CAP_BPF and CAP_PERFMON");
+  if (r > 0)
+    r = libbpf_probe_bpf_helper(BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_FUNC_loop, NULL);
+  if (r == 0)
+    return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
+                     "block tracking needs Linux 5.17 or later (the BPF helper bpf_loop)");
+  return r < 0 ? error_code(why, r, "trying BPF programs") : 0;
 }
 
 unsigned track_granule_shift(const struct track *t) { return t->granule_shift; }
