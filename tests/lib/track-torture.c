@@ -2,15 +2,15 @@
 /*
  * Tries to make tracking lose a write.
  *
- *     track-torture DEVICE ROUNDS [sturdy]
+ *     track-torture DEVICE ROUNDS SPELLS [sturdy]
  *
  * Threads write to DEVICE (all of it is overwritten) directly and at random: single sectors to a megabyte, zeroing
  * and discards among them.  Meanwhile a copy is kept up to date in memory by rounds of taking marks and reading what
  * is marked.  Then the writers are stopped, a last round is taken, and the copy must be the device.
  *
- * Then the other promise: the writers go on, and what is read without a mark before or after the read must still be
- * the copy. Last, the tracking is pinned, dropped, written past and opened again, and the copy brought up to date
- * from it.
+ * Then the other promise, in SPELLS: the writers go on, and what is read without a mark before or after the read must
+ * still be the copy. Last, the tracking is pinned, dropped, written past and opened again, and the copy brought up to
+ * date from it.
  *
  * Prints "rounds N granules-copied N unmarked-reads N"; status 0, or 1 with what was lost.
  */
@@ -31,7 +31,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { WRITERS = 4, WRITE_BYTES_MAX = 1 << 20, GRANULE_BYTES = 4096, READS = 200, READ_CYCLES = 40 };
+enum { WRITERS = 4, WRITE_BYTES_MAX = 1 << 20, GRANULE_BYTES = 4096, READS = 200 };
 
 static const char *device;
 static uint64_t size_bytes;
@@ -197,7 +197,7 @@ int main(int argc, char **argv) {
   struct track *t = NULL;
   struct bitmap marks;
   pthread_t threads[WRITERS];
-  if (argc < 3)
+  if (argc < 4)
     return 2;
   device = argv[1];
   device_fd = open(device, O_RDONLY | O_DIRECT | O_CLOEXEC);
@@ -211,7 +211,7 @@ int main(int argc, char **argv) {
       die("starting a writer");
   while (atomic_load(&writes_done) < 100)
     (void)usleep(200);
-  if (track_start(device_fd, argc > 3 ? TRACK_STURDY : 0, &t, &err) < 0)
+  if (track_start(device_fd, argc > 4 ? TRACK_STURDY : 0, &t, &err) < 0)
     die(err.message);
   uint64_t granules = track_granules(t), copied = 0, rounds = strtoull(argv[2], NULL, 10), unmarked = 0;
   if (track_granule_shift(t) != 12 || bitmap_init(&marks, granules) < 0)
@@ -224,7 +224,7 @@ int main(int argc, char **argv) {
   copied += copy_round(t, &marks);
   compare("in rounds");
   /* Many short spells: the marks soon cover everything. */
-  for (int i = 0; i < READ_CYCLES; i++) {
+  for (int i = 0; i < atoi(argv[3]); i++) {
     resume_writers();
     unmarked += read_unmarked(t, granules);
     pause_writers();

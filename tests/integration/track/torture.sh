@@ -11,17 +11,17 @@ torture() { timeout 120 "$BUILD/tests/track-torture" "$@" || fail "track-torture
 
 truncate -s 32M "$WORK/disk"
 device=$(losetup --find --show "$WORK/disk"); cleanup_fn losetup -d "$device"
-torture "$device" 40
-torture "$device" 5 sturdy
+torture "$device" 40 40
+torture "$device" 5 10 sturdy
 
 truncate -s 32M "$WORK/disk4k"
 device=$(losetup --find --show --sector-size 4096 --direct-io=on "$WORK/disk4k"); cleanup_fn losetup -d "$device"
-torture "$device" 8
+torture "$device" 8 20
 
 # Odd beginning and end: neither of the granule's size.
 truncate -s 64M "$WORK/parts"
 device=$(losetup --find --show "$WORK/parts"); cleanup_fn losetup -d "$device"
 addpart "$device" 1 2049 20001 && addpart "$device" 2 24000 65535 || fail "addpart"
 wait_for 10 test -b "${device}p2" || fail "no partitions appeared"
-torture "${device}p2" 8
-torture "${device}p1" 3
+torture "${device}p2" 8 20
+torture "${device}p1" 3 10
