@@ -17,6 +17,8 @@ struct track_config {
   __u64 start_sector, end_sector;     /* the device on the disk, in sectors of 512 bytes; end exclusive */
   __u32 granule_shift_sectors;        /* a granule is 512 << this */
   __u32 without_discards;             /* TRACK_WITHOUT_DISCARDS */
+  __u32 direct;                       /* this kernel lets programs load from typed pointers */
+  __u32 reserved;
   __u64 generation;                   /* random; names this tracking and no other */
 };
 

@@ -101,27 +101,90 @@ struct {
   __type(value, struct track_bio);
 } bios SEC(".maps");
 
+static __always_inline void lose(__u32 why) { __sync_fetch_and_or(&state.lost, why); }
+
 /*
- * The head of struct bio or struct request in one read: all fields wanted lie in it on every kernel known; if one did
- * not, the comparison below would say so (TRACK_LOST_LAYOUT) and the verifier would drop it where it does.
+ * What is wanted of a bio or a request, read in one of two ways.  Kernels from 6.2 on let a program load from a pointer that it
+ * says the type of (config.direct), which costs next to nothing.  Before, each read is a call; so the head of the struct is
+ * read at once: all fields wanted lie in it on every such kernel known, and if one did not, TRACK_LOST_LAYOUT would say so.
+ * The verifier knows config and drops the other way.
  */
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
+
 enum { HEAD_BYTES = 64 };
 struct head {
   __u64 words[HEAD_BYTES / 8];
 };
 
-static __always_inline void lose(__u32 why) { __sync_fetch_and_or(&state.lost, why); }
-
-#define HEAD_FIELD(head, structure, field, type)                                                                     \
-  ({                                                                                                                 \
-    __u32 offset_bytes = bpf_core_field_offset(((structure *)0)->field);                                             \
-    type value_read = 0;                                                                                             \
-    if (offset_bytes + sizeof(type) <= HEAD_BYTES)                                                                   \
-      value_read = *(type *)((char *)(head) + offset_bytes);                                                         \
-    else                                                                                                             \
-      lose(TRACK_LOST_LAYOUT);                                                                                       \
-    value_read;                                                                                                      \
+#define HEAD_FIELD(head, structure, field, type)                                                                      \
+  ({                                                                                                                  \
+    __u32 offset_bytes = bpf_core_field_offset(((structure *)0)->field);                                              \
+    type value_read = 0;                                                                                              \
+    if (offset_bytes + sizeof(type) <= HEAD_BYTES)                                                                    \
+      value_read = *(type *)((char *)(head) + offset_bytes);                                                          \
+    else                                                                                                              \
+      lose(TRACK_LOST_LAYOUT);                                                                                        \
+    value_read;                                                                                                       \
   })
+
+struct bio_facts {
+  __u64 bdev, sector, next;
+  __u32 op, bytes;
+  __u16 flags;
+};
+
+static __always_inline struct bio_facts read_bio(const void *pointer) {
+  struct bio_facts facts = {0};
+  if (config.direct) {
+    const struct bio *bio = bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(struct bio));
+    facts.bdev = (__u64)bio->bi_bdev;
+    facts.op = bio->bi_opf & OP_MASK;
+    facts.sector = bio->bi_iter.bi_sector;
+    facts.bytes = bio->bi_iter.bi_size;
+    facts.next = (__u64)bio->bi_next;
+    facts.flags = bio->bi_flags;
+    return facts;
+  }
+  struct head head;
+  if (bpf_probe_read_kernel(&head, sizeof head, pointer)) {
+    lose(TRACK_LOST_READ);
+    return facts;
+  }
+  facts.bdev = HEAD_FIELD(&head, struct bio, bi_bdev, __u64);
+  facts.op = HEAD_FIELD(&head, struct bio, bi_opf, __u32) & OP_MASK;
+  facts.sector = HEAD_FIELD(&head, struct bio, bi_iter.bi_sector, __u64);
+  facts.bytes = HEAD_FIELD(&head, struct bio, bi_iter.bi_size, __u32);
+  facts.next = HEAD_FIELD(&head, struct bio, bi_next, __u64);
+  facts.flags = HEAD_FIELD(&head, struct bio, bi_flags, __u16);
+  return facts;
+}
+
+struct request_facts {
+  __u64 queue, sector, bio;
+  __u32 op;
+};
+
+static __always_inline struct request_facts read_request(const void *pointer) {
+  struct request_facts facts = {0};
+  if (config.direct) {
+    const struct request *request = bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(struct request));
+    facts.queue = (__u64)request->q;
+    facts.op = request->cmd_flags & OP_MASK;
+    facts.sector = request->__sector;
+    facts.bio = (__u64)request->bio;
+    return facts;
+  }
+  struct head head;
+  if (bpf_probe_read_kernel(&head, sizeof head, pointer)) {
+    lose(TRACK_LOST_READ);
+    return facts;
+  }
+  facts.queue = HEAD_FIELD(&head, struct request, q, __u64);
+  facts.op = HEAD_FIELD(&head, struct request, cmd_flags, __u32) & OP_MASK;
+  facts.sector = HEAD_FIELD(&head, struct request, __sector, __u64);
+  facts.bio = HEAD_FIELD(&head, struct request, bio, __u64);
+  return facts;
+}
 
 static __always_inline void set_bits(__u32 word, __u64 mask) {
   __u64 *bits = bpf_map_lookup_elem(&marks, &word);
@@ -164,37 +227,36 @@ static __always_inline void mark(__u64 sector, __u64 bytes) {
 }
 
 static __always_inline int disk_is_ours(struct gendisk *disk) {
-  struct {
-    int major, first_minor;
-  } numbers;
-  if (bpf_core_field_offset(disk->first_minor) == bpf_core_field_offset(disk->major) + sizeof(int)) {
-    if (bpf_core_read(&numbers, sizeof numbers, &disk->major)) {
-      lose(TRACK_LOST_READ);
-      return 0;
-    }
-  } else if (bpf_core_read(&numbers.major, sizeof(int), &disk->major) ||
-             bpf_core_read(&numbers.first_minor, sizeof(int), &disk->first_minor)) {
+  int major = 0, first_minor = 0;
+  if (config.direct) {
+    const struct gendisk *typed = bpf_rdonly_cast(disk, bpf_core_type_id_kernel(struct gendisk));
+    major = typed->major;
+    first_minor = typed->first_minor;
+  } else if (bpf_core_read(&major, sizeof major, &disk->major) ||
+             bpf_core_read(&first_minor, sizeof first_minor, &disk->first_minor)) {
     lose(TRACK_LOST_READ);
     return 0;
   }
-  return (__u32)numbers.first_minor == config.disk_first_minor && (__u32)numbers.major == config.disk_major;
+  return (__u32)first_minor == config.disk_first_minor && (__u32)major == config.disk_major;
 }
 
-static __always_inline int bdev_is_ours(struct block_device *bdev) {
-  struct gendisk *disk;
-  if (bpf_core_read(&disk, sizeof disk, &bdev->bd_disk)) {
+static __always_inline int bdev_is_ours(__u64 pointer) {
+  struct block_device *bdev = (struct block_device *)pointer;
+  struct gendisk *disk = 0;
+  if (config.direct)
+    disk = ((struct block_device *)bpf_rdonly_cast(bdev, bpf_core_type_id_kernel(struct block_device)))->bd_disk;
+  else if (bpf_core_read(&disk, sizeof disk, &bdev->bd_disk))
     lose(TRACK_LOST_READ);
-    return 0;
-  }
-  return disk_is_ours(disk);
+  return disk && disk_is_ours(disk);
 }
 
-static __always_inline int queue_is_ours(struct request_queue *queue) {
-  struct gendisk *disk;
-  if (bpf_core_read(&disk, sizeof disk, &queue->disk)) {
+static __always_inline int queue_is_ours(__u64 pointer) {
+  struct request_queue *queue = (struct request_queue *)pointer;
+  struct gendisk *disk = 0;
+  if (config.direct)
+    disk = ((struct request_queue *)bpf_rdonly_cast(queue, bpf_core_type_id_kernel(struct request_queue)))->disk;
+  else if (bpf_core_read(&disk, sizeof disk, &queue->disk))
     lose(TRACK_LOST_READ);
-    return 0;
-  }
   return disk && disk_is_ours(disk); /* none: a controller's own queue */
 }
 
@@ -207,95 +269,72 @@ static __always_inline int kind_is_known(__u32 op) {
 /* Before the medium changes. */
 SEC("raw_tp/block_bio_queue")
 int track_queue(struct bpf_raw_tracepoint_args *context) {
-  struct bio *bio = (struct bio *)context->args[0];
-  struct head head;
-  if (bpf_probe_read_kernel(&head, sizeof head, bio)) {
-    lose(TRACK_LOST_READ);
-    return 0;
-  }
-  __u32 op = HEAD_FIELD(&head, struct bio, bi_opf, __u32) & OP_MASK;
-  int write = is_write(op);
+  __u64 key = context->args[0];
+  struct bio_facts bio = read_bio((void *)key);
+  int write = is_write(bio.op);
   if (!write && state.seen_queue)
     return 0;
-  __u64 bdev = HEAD_FIELD(&head, struct bio, bi_bdev, __u64);
-  if (bdev != state.bdev) {
-    if (!bdev_is_ours((struct block_device *)bdev))
+  if (bio.bdev != state.bdev) {
+    if (!bdev_is_ours(bio.bdev))
       return 0;
-    state.bdev = bdev;
+    state.bdev = bio.bdev;
     state.seen_queue = 1;
   }
-  struct track_bio entry = {
-      .sector = HEAD_FIELD(&head, struct bio, bi_iter.bi_sector, __u64),
-      .bytes = HEAD_FIELD(&head, struct bio, bi_iter.bi_size, __u32),
-      .write = write,
-  };
-  if (config.bio_based && entry.bytes) {
-    __u64 key = (__u64)bio;
+  if (config.bio_based && bio.bytes) {
+    struct track_bio entry = {.sector = bio.sector, .bytes = bio.bytes, .write = write};
     if (bpf_map_update_elem(&bios, &key, &entry, BPF_ANY))
       lose(TRACK_LOST_FULL);
   }
   if (!write)
     return 0;
-  if (!kind_is_known(op))
+  if (!kind_is_known(bio.op))
     lose(TRACK_LOST_KIND);
-  mark(entry.sector, entry.bytes);
+  mark(bio.sector, bio.bytes);
   return 0;
 }
 
 static long mark_next_bio(__u32 index, void *context) {
-  struct bio **next = context, *bio = *next;
-  struct head head;
-  if (!bio)
+  __u64 *next = context;
+  if (!*next)
     return 1;
-  if (bpf_probe_read_kernel(&head, sizeof head, bio)) {
-    lose(TRACK_LOST_READ);
-    return 1;
-  }
-  mark(HEAD_FIELD(&head, struct bio, bi_iter.bi_sector, __u64),
-       HEAD_FIELD(&head, struct bio, bi_iter.bi_size, __u32));
-  *next = (struct bio *)HEAD_FIELD(&head, struct bio, bi_next, __u64);
+  struct bio_facts bio = read_bio((void *)*next);
+  mark(bio.sector, bio.bytes);
+  *next = bio.next;
   return 0;
 }
 
 /* After the medium has changed, before whoever waits for it is told; devices with requests. */
 SEC("raw_tp/block_rq_complete")
 int track_request(struct bpf_raw_tracepoint_args *context) {
-  struct request *request = (struct request *)context->args[0];
-  struct head head;
-  if (bpf_probe_read_kernel(&head, sizeof head, request)) {
-    lose(TRACK_LOST_READ);
+  struct request_facts request = read_request((void *)context->args[0]);
+  int write = is_write(request.op);
+  if ((!write && state.seen_complete) || request.op >= OP_DRIVER_FIRST)
     return 0;
-  }
-  __u32 op = HEAD_FIELD(&head, struct request, cmd_flags, __u32) & OP_MASK;
-  int write = is_write(op);
-  if ((!write && state.seen_complete) || op >= OP_DRIVER_FIRST)
-    return 0;
-  __u64 queue = HEAD_FIELD(&head, struct request, q, __u64);
-  if (queue != state.queue) {
-    if (!queue_is_ours((struct request_queue *)queue))
+  if (request.queue != state.queue) {
+    if (!queue_is_ours(request.queue))
       return 0;
-    state.queue = queue;
+    state.queue = request.queue;
     state.seen_complete = 1;
   }
   if (!write)
     return 0;
-  if (!kind_is_known(op))
+  if (!kind_is_known(request.op))
     lose(TRACK_LOST_KIND);
-  if (op == OP_DISCARD || op == OP_SECURE_ERASE) {
+  if (request.op == OP_DISCARD || request.op == OP_SECURE_ERASE) {
     /* Ranges that do not touch may be merged into one request: the bios tell each. */
-    struct bio *next = (struct bio *)HEAD_FIELD(&head, struct request, bio, __u64);
+    __u64 next = request.bio;
     bpf_loop(TRACK_DISCARD_RANGES_MAX, mark_next_bio, &next, 0);
     if (next)
       lose(TRACK_LOST_SEGMENTS);
     return 0;
   }
-  mark(HEAD_FIELD(&head, struct request, __sector, __u64), (__u32)context->args[2]);
+  mark(request.sector, (__u32)context->args[2]);
   return 0;
 }
 
 /*
- * The same for devices without requests.  The bio's own range is used up by now and its device may be another
- * (remapped), so it is known by its address from when it was queued.
+ * The same for devices without requests.  The bio's own range is used up by now and its device may be another (remapped), so
+ * it is known by its address from when it was queued.
  */
 SEC("raw_tp/block_bio_complete")
 int track_bio(struct bpf_raw_tracepoint_args *context) {
@@ -309,16 +348,10 @@ int track_bio(struct bpf_raw_tracepoint_args *context) {
     bpf_map_delete_elem(&bios, &key);
     return 0;
   }
-  struct head head;
-  if (bpf_probe_read_kernel(&head, sizeof head, (void *)key)) {
-    lose(TRACK_LOST_READ);
-    return 0;
-  }
-  __u32 op = HEAD_FIELD(&head, struct bio, bi_opf, __u32) & OP_MASK;
-  if (!is_write(op) || (HEAD_FIELD(&head, struct bio, bi_flags, __u16) & BIO_FLAG_CLONED))
+  struct bio_facts bio = read_bio((void *)key);
+  if (!is_write(bio.op) || (bio.flags & BIO_FLAG_CLONED))
     return 0; /* a part split off: the whole, which was queued, completes after it */
-  __u64 bdev = HEAD_FIELD(&head, struct bio, bi_bdev, __u64);
-  if (bdev_is_ours((struct block_device *)bdev))
+  if (bdev_is_ours(bio.bdev))
     __sync_fetch_and_add(&state.orphans, 1);
   return 0;
 }

@@ -117,6 +117,7 @@ static int configure(struct track *t, dev_t device, struct umbra_error *err) {
       .disk_major = place.disk_major,
       .disk_first_minor = place.disk_first_minor,
       .bio_based = place.bio_based,
+      .direct = getenv("UMBRA_TRACK_INDIRECT") == NULL,
       .start_sector = place.start_sector,
       .end_sector = place.start_sector + place.sectors,
   };
@@ -180,6 +181,11 @@ static int attach_program(struct track *t, struct bpf_program *program, const ch
 static int load_and_attach_copy(struct track *t, struct umbra_error *err) {
   CLEANUP(cleanup_skeleton) struct track_bpf *skeleton = NULL;
   int r = load_copy(t, &skeleton, err);
+  if (r < 0 && t->config.direct && t->marks_fd < 0) {
+    t->config.direct = false; /* Linux before 6.2 */
+    error_clear(err);
+    r = load_copy(t, &skeleton, err);
+  }
   if (r >= 0 && t->marks_fd < 0) {
     r = keep_fd(bpf_map__fd(skeleton->maps.marks), &t->marks_fd, err);
     if (r >= 0)

@@ -21,6 +21,7 @@ clone_of() {
 }
 
 uname -r
+modprobe loop || fail "no module loop"
 # A partition of a virtio disk.
 addpart /dev/vda 1 2049 40001 || fail "addpart"
 torture /dev/vda1 3 4
@@ -44,7 +45,7 @@ clone_of /dev/md0 ext4
 mdadm --stop /dev/md0 >/dev/null 2>&1 || fail "mdadm --stop"
 wipefs -qa /dev/vdb
 dd if=/dev/zero of="$WORK/a" bs=1M count=10 status=none; dd if=/dev/zero of="$WORK/b" bs=1M count=10 status=none
-modprobe loop; a=$(losetup --find --show "$WORK/a"); b=$(losetup --find --show "$WORK/b")
+a=$(losetup --find --show "$WORK/a"); b=$(losetup --find --show "$WORK/b")
 mdadm --create /dev/md1 --run --level=0 --raid-devices=2 --chunk=16 --metadata=1.2 "$a" "$b" >"$WORK/md" 2>&1 || { cat "$WORK/md"; fail "mdadm"; }
 torture /dev/md1 3 4
 

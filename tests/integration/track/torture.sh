@@ -13,6 +13,8 @@ truncate -s 32M "$WORK/disk"
 device=$(losetup --find --show "$WORK/disk"); cleanup_fn losetup -d "$device"
 torture "$device" 40 40
 torture "$device" 5 10 sturdy
+# As on kernels before 6.2.
+UMBRA_TRACK_INDIRECT=1 torture "$device" 10 10
 
 truncate -s 32M "$WORK/disk4k"
 device=$(losetup --find --show --sector-size 4096 --direct-io=on "$WORK/disk4k"); cleanup_fn losetup -d "$device"
