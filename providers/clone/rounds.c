@@ -60,7 +60,9 @@ static int start_over(struct clone *c, bool sturdy, struct umbra_error *err) {
     (void)track_unpin(c->track_id, NULL);
     c->track_id[0] = 0;
   }
-  int r = track_start(c->device_fd, TRACK_WITHOUT_DISCARDS | (sturdy ? TRACK_STURDY : 0), &c->track, err);
+  /* What paths need may be fetched after the hold, when it may have been freed, and what was in it discarded. */
+  unsigned flags = (sturdy ? TRACK_STURDY : 0) | (c->partial.on ? 0 : TRACK_WITHOUT_DISCARDS);
+  int r = track_start(c->device_fd, flags, &c->track, err);
   if (r < 0)
     return error_prefix(err, r, "device '%s'", c->s->volume->block_path);
   if (c->todo.bits == 0) {
@@ -83,7 +85,8 @@ static int start_over(struct clone *c, bool sturdy, struct umbra_error *err) {
 }
 
 int rounds_start(struct clone *c, struct umbra_error *err) {
-  /* What waits in memory is written before tracking begins: written after, all of it would be copied, wanted or not. */
+  /* What waits in memory is written before tracking begins: written after, all of it would be copied, wanted or not.
+   */
   (void)syncfs(c->s->volume_fd);
   return start_over(c, false, err);
 }

@@ -33,6 +33,17 @@ for type in ext4 xfs; do
   scope_drive "$type" in/dir-100 || { cat "$WORK/drive.err" >&2; fail "$type: no clone with what was moved in and removed"; }
   grep -q short-lived "$WORK/held-1" || fail "$type: nothing was moved in"
 
+  # The same where freed blocks are discarded: what is read of them then is not what was in them.
+  mount -o remount,discard "$v"
+  head -c 3M /dev/urandom >"$v/store/discarded"
+  sync -f "$v"
+  PREPARED="mv $v/store/discarded $v/in/dir-100/" THAWED="rm $v/in/dir-100/discarded && sync -f $v && fstrim $v"
+  if scope_drive "$type" in/dir-100; then
+    grep -q discarded "$WORK/held-1" || fail "$type: nothing was moved in"
+  else
+    grep -q 'has to be held again: ' "$WORK/drive.err" || { cat "$WORK/drive.err" >&2; fail "$type: failed in other words"; }
+  fi
+
   # Overwritten in place since the hold.
   head -c 3M /dev/urandom >"$v/store/overwritten"
   sync -f "$v"
