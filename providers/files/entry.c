@@ -90,12 +90,12 @@ static int copy_attributes(struct walk *w, struct entry_place *place, const char
 
 static int copy_regular(struct walk *w, struct entry_place *place, const char *name, const struct statx *sx,
                         struct table_entry_head *record, struct umbra_error *err) {
-  bool shared;
-  CLEANUP_CLOSE int from = lease_open(&w->leases, place->live_fd, name, w->device, sx->stx_ino, &shared);
+  enum lease_access access;
+  CLEANUP_CLOSE int from = lease_open(&w->leases, place->live_fd, name, w->device, sx->stx_ino, &access);
   if (is_gone(from))
     return 0;
-  if (from == -EWOULDBLOCK) {
-    /* A lease in the way; the next round tries again, and under the hold it is an error. */
+  if (from == -EWOULDBLOCK || (from >= 0 && access == LEASE_FOR_WRITING)) {
+    /* A lease in the way: the next round tries again, and under the hold there is one way more. */
     record->flags |= TABLE_UNSURE;
     return 1;
   }
@@ -110,7 +110,7 @@ static int copy_regular(struct walk *w, struct entry_place *place, const char *n
   if (to < 0)
     return error_errno(err, "making it in the storage");
   struct copy_result result;
-  int r = copy_data(&w->copier, from, shared, to, &result, err);
+  int r = copy_data(&w->copier, from, access == LEASE_SHARED, to, &result, err);
   if (r < 0)
     return r;
   record->size_bytes = result.size_bytes;

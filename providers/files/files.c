@@ -14,6 +14,7 @@
 #include "providers/files/held.h"
 #include "providers/files/look.h"
 #include "providers/files/mapped.h"
+#include "providers/files/raw.h"
 #include "providers/files/removed.h"
 #include "providers/files/store.h"
 #include "providers/files/tree.h"
@@ -47,6 +48,7 @@ struct files_state {
   struct walk walk;
   struct look *look;
   struct held held;
+  int raw_fd; /* of a volume that gets frozen; -1: none */
   size_t held_bytes;
   uint64_t done_bytes;
   char phase[32];
@@ -132,6 +134,7 @@ static int set_up_walk(struct files_state *f, struct umbra_error *err) {
   w->storage_device = tree_device(&sx);
   w->storage_inode = sx.stx_ino;
   w->device = s->volume->device;
+  f->raw_fd = s->volume->can_freeze ? raw_open(s->volume) : -1;
   w->scope = &f->scope;
   w->strange_clock = !has_own_clock(s->volume->fs_type);
   w->settle_ns = w->strange_clock ? SETTLE_STRANGE_NS : SETTLE_NS;
@@ -158,7 +161,7 @@ static int files_prepare(struct shadow *s, struct umbra_error *err) {
   struct files_state *f = calloc(1, sizeof *f);
   if (!f)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "preparing a copy of files");
-  *f = (struct files_state){.shadow = s, .held_bytes = HELD_BYTES_MIN};
+  *f = (struct files_state){.shadow = s, .held_bytes = HELD_BYTES_MIN, .raw_fd = -1};
   f->walk.live_fd = f->walk.copy_fd = f->walk.leases.fd = -1;
   f->store = (struct store){.fd = -1, .tree_fd = -1, .table_fd = -1};
   s->state = f;
@@ -210,7 +213,7 @@ static int files_precommit(struct shadow *s, struct umbra_error *err) {
     f->held_bytes = expected_bytes;
   if (f->held_bytes > HELD_BYTES_MAX)
     f->held_bytes = HELD_BYTES_MAX;
-  r = held_init(&f->held, &f->walk, f->store.table_fd, f->held_bytes);
+  r = held_init(&f->held, &f->walk, f->store.table_fd, f->raw_fd, f->held_bytes);
   if (r >= 0)
     r = look_new(f->walk.live_fd, f->store.table_fd, f->walk.starts, f->walk.starts_count, &f->look);
   return r < 0 ? error_code(err, r, "making %zu MiB of memory ready", f->held_bytes >> 20) : 0;
@@ -315,6 +318,8 @@ static void files_release_state(struct shadow *s) {
   walk_done(&f->walk);
   if (f->walk.live_fd >= 0)
     (void)close(f->walk.live_fd);
+  if (f->raw_fd >= 0)
+    (void)close(f->raw_fd);
   store_done(&f->store);
   scope_done(&f->scope);
   free(f);

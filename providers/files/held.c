@@ -12,6 +12,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "providers/files/entry.h"
+#include "providers/files/raw.h"
 #include "providers/files/tree.h"
 
 #include <errno.h>
@@ -24,8 +25,8 @@
 
 enum { PIECE_BYTES = 64 * 1024 };
 
-int held_init(struct held *h, struct walk *walk, int table_fd, size_t size_bytes) {
-  *h = (struct held){.walk = walk, .table_fd = table_fd, .size_bytes = size_bytes};
+int held_init(struct held *h, struct walk *walk, int table_fd, int raw_fd, size_t size_bytes) {
+  *h = (struct held){.walk = walk, .table_fd = table_fd, .raw_fd = raw_fd, .size_bytes = size_bytes};
   h->memory = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   h->links = calloc(HELD_LINKS_MAX, sizeof *h->links);
   h->path = malloc(TABLE_PATH_BYTES_MAX + 1);
@@ -151,7 +152,8 @@ static int take_range(struct held *h, int live_fd, int copy_fd, bool compare, ui
     size_t length_bytes = end_bytes - at < PIECE_BYTES ? (size_t)(end_bytes - at) : PIECE_BYTES;
     size_t whole_bytes = (length_bytes + COPY_GRAIN_BYTES - 1) & ~(size_t)(COPY_GRAIN_BYTES - 1);
     if (r >= 0)
-      r = read_or_zeros(live_fd, h->walk->copier.from, whole_bytes, at);
+      r = h->reads_raw ? raw_read(h->raw_fd, live_fd, h->walk->copier.from, whole_bytes, at)
+                       : read_or_zeros(live_fd, h->walk->copier.from, whole_bytes, at);
     if (r >= 0 && compare)
       r = read_or_zeros(copy_fd, h->walk->copier.to, length_bytes, at);
     if (r >= 0)
@@ -207,8 +209,8 @@ static struct held_link *link_slot(struct held *h, const struct statx *sx) {
 
 static int take_regular(struct held *h, int directory_fd, const char *name, bool in_place, struct held_op *op) {
   struct walk *w = h->walk;
-  bool shared;
-  CLEANUP_CLOSE int live_fd = lease_open(&w->leases, directory_fd, name, w->device, op->sx.stx_ino, &shared);
+  enum lease_access access;
+  CLEANUP_CLOSE int live_fd = lease_open(&w->leases, directory_fd, name, w->device, op->sx.stx_ino, &access);
   if (live_fd < 0)
     return live_fd;
   CLEANUP_CLOSE int copy_fd = -1;
@@ -223,7 +225,8 @@ static int take_regular(struct held *h, int directory_fd, const char *name, bool
     }
     op->in_place = copy_fd >= 0;
   }
-  return take_data(h, live_fd, shared, copy_fd, op->sx.stx_size);
+  h->reads_raw = access == LEASE_FOR_WRITING;
+  return take_data(h, live_fd, access != LEASE_NONE, copy_fd, op->sx.stx_size);
 }
 
 /* Any entry but a directory. name is the last part of h->path. */

@@ -56,6 +56,8 @@ struct held_other {
 struct held {
   struct walk *walk;
   int table_fd;
+  int raw_fd;     /* raw.h; -1: none */
+  bool reads_raw; /* the file under way */
   uint8_t *memory;
   size_t size_bytes, used_bytes;
   size_t scratch_bytes;    /* in use at the upper end: names of directories under way */
@@ -71,7 +73,7 @@ struct held {
 };
 
 /* Makes the memory, of size_bytes, locked and there. */
-int held_init(struct held *h, struct walk *walk, int table_fd, size_t size_bytes);
+int held_init(struct held *h, struct walk *walk, int table_fd, int raw_fd, size_t size_bytes);
 void held_done(struct held *h);
 
 /*

@@ -92,15 +92,16 @@ static const struct lease *find(const struct lease_watch *w, dev_t device, uint6
 struct search {
   pid_t pid;
   uint64_t device, inode; /* as statx gives them */
-  int number;             /* found: a descriptor number of pid, open for reading */
+  int number;             /* found: a descriptor number of pid */
   int descriptors_fd;
-  int taken_fd; /* the result */
+  int taken_fd;     /* the result */
+  bool for_writing; /* those open for writing only do */
 };
 
-/* Is the descriptor open for reading? From /proc/PID/fdinfo/N: "flags:\t0100002" in octal. */
-static bool readable(pid_t pid, const char *number) {
+/* Is the descriptor one that can be used? From /proc/PID/fdinfo/N: "flags:\t0100002" in octal. */
+static bool is_usable(const struct search *s, const char *number) {
   char path[64], text[512];
-  (void)snprintf(path, sizeof path, "/proc/%d/fdinfo/%.16s", (int)pid, number);
+  (void)snprintf(path, sizeof path, "/proc/%d/fdinfo/%.16s", (int)s->pid, number);
   CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0)
     return false;
@@ -110,7 +111,8 @@ static bool readable(pid_t pid, const char *number) {
   text[n] = 0;
   const char *flags = strstr(text, "flags:");
   unsigned value;
-  return flags && sscanf(flags, "flags: %o", &value) == 1 && !(value & O_PATH) && (value & O_ACCMODE) != O_WRONLY;
+  return flags && sscanf(flags, "flags: %o", &value) == 1 && !(value & O_PATH) &&
+         (s->for_writing || (value & O_ACCMODE) != O_WRONLY);
 }
 
 static int check_descriptor(void *context, const char *name, uint8_t type) {
@@ -119,13 +121,13 @@ static int check_descriptor(void *context, const char *name, uint8_t type) {
   struct statx sx;
   /* Follows the link in /proc to the open file itself: nothing is opened. */
   if (statx(s->descriptors_fd, name, 0, STATX_BASIC_STATS, &sx) < 0 || sx.stx_ino != s->inode ||
-      tree_device(&sx) != s->device || !readable(s->pid, name))
+      tree_device(&sx) != s->device || !is_usable(s, name))
     return 0;
   s->number = atoi(name);
   return -EEXIST; /* found: stop */
 }
 
-/* Takes a duplicate of a readable descriptor that the process has of the file. */
+/* Takes a duplicate of a descriptor that the process has of the file. */
 static int take_from(pid_t pid, struct search *s) {
   char path[64], buffer[32768];
   (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
@@ -142,7 +144,7 @@ static int take_from(pid_t pid, struct search *s) {
   CLEANUP_CLOSE int fd = (int)syscall(SYS_pidfd_getfd, pidfd, s->number, 0);
   struct statx sx;
   if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &sx) < 0 || sx.stx_ino != s->inode ||
-      tree_device(&sx) != s->device || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+      tree_device(&sx) != s->device || (!s->for_writing && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY))
     return -EWOULDBLOCK;
   return take_fd(&fd);
 }
@@ -158,8 +160,8 @@ static int try_process(void *context, const char *name, uint8_t type) {
 }
 
 /* The holder's descriptor, or that of whoever it was handed to. */
-static int take_descriptor(pid_t holder, const struct statx *file) {
-  struct search s = {.device = tree_device(file), .inode = file->stx_ino};
+static int take_descriptor(pid_t holder, const struct statx *file, bool for_writing) {
+  struct search s = {.device = tree_device(file), .inode = file->stx_ino, .for_writing = for_writing};
   int fd = holder > 0 ? take_from(holder, &s) : -EWOULDBLOCK;
   if (fd >= 0)
     return fd;
@@ -173,8 +175,8 @@ static int take_descriptor(pid_t holder, const struct statx *file) {
 }
 
 int lease_open(struct lease_watch *w, int directory_fd, const char *name, dev_t device, uint64_t inode,
-               bool *ret_shared) {
-  *ret_shared = false;
+               enum lease_access *ret) {
+  *ret = LEASE_NONE;
   look(w);
   const struct lease *lease = find(w, device, inode);
   if (lease) {
@@ -183,8 +185,12 @@ int lease_open(struct lease_watch *w, int directory_fd, const char *name, dev_t 
     if (r < 0)
       return r;
     if (sx.stx_ino == inode) {
-      int fd = take_descriptor(lease->holder, &sx);
-      *ret_shared = fd >= 0;
+      int fd = take_descriptor(lease->holder, &sx, false);
+      *ret = LEASE_SHARED;
+      if (fd < 0) {
+        fd = take_descriptor(lease->holder, &sx, true);
+        *ret = LEASE_FOR_WRITING;
+      }
       return fd;
     }
   }

@@ -39,13 +39,19 @@ struct lease_watch {
 int lease_watch_init(struct lease_watch *w);
 void lease_watch_done(struct lease_watch *w);
 
+/* What lease_open() gave. */
+enum lease_access {
+  LEASE_NONE,        /* a descriptor of our own */
+  LEASE_SHARED,      /* of another process's open file: read with pread(2) only, at multiples of 4096 */
+  LEASE_FOR_WRITING, /* the same, and it cannot be read from */
+};
+
 /*
  * Opens a regular file for reading, by its name in a directory, without breaking a lease. device: of the superblock,
- * as /proc/locks names it; inode: of the file. *ret_shared: the descriptor is of another process's open file; it must
- * be read with pread(2) only, at multiples of 4096. Allocates nothing. Descriptor or negative errno: -EWOULDBLOCK
- * when a lease stands in the way, else as openat(2).
+ * as /proc/locks names it; inode: of the file. Allocates nothing. Descriptor or negative errno: -EWOULDBLOCK when a
+ * lease stands in the way, else as openat(2).
  */
 int lease_open(struct lease_watch *w, int directory_fd, const char *name, dev_t device, uint64_t inode,
-               bool *ret_shared);
+               enum lease_access *ret);
 
 #endif

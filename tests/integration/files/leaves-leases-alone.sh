@@ -8,12 +8,12 @@ requires_program mkfs.xfs python3
 
 cat >"$WORK/holder" <<'END'
 import fcntl, os, signal, struct, sys
-path, ready, broken = sys.argv[1:]
+path, ready, broken, mode = sys.argv[1:]
 def lost(signum, frame):
     open(broken, "a").write("signalled\n")
 signal.signal(signal.SIGIO, lost)
 count = 0
-fd = os.open(path, os.O_RDWR | os.O_CREAT)
+fd = os.open(path, getattr(os, mode) | os.O_CREAT)
 os.pwrite(fd, b"x" * 300000, 0)
 os.pwrite(fd, b"00000000", 200000)
 os.lseek(fd, 4711, os.SEEK_SET)
@@ -44,10 +44,12 @@ exit 1
 END
 held() { [ "$(cat "$WORK/ready")" = "$1" ]; }
 
-for type in ext4 xfs; do
-  make_volume "$type" $type 300M
+for kind in ext4:O_RDWR xfs:O_RDWR ext4:O_WRONLY xfs:O_WRONLY; do
+  type=${kind%:*} mode=${kind#*:}
+  [ -d "$WORK/$type" ] || make_volume "$type" $type 300M
   volume=$WORK/$type
-  python3 "$WORK/holder" "$volume/leased" "$WORK/ready" "$WORK/broken" &
+  rm -f "$volume"/leased*
+  python3 "$WORK/holder" "$volume/leased" "$WORK/ready" "$WORK/broken" "$mode" &
   holder=$!
   cleanup_fn kill_and_wait $holder
   wait_for 10 held 1 || fail "the holder did not start"
@@ -56,12 +58,12 @@ for type in ext4 xfs; do
     before=$(cat "$WORK/ready")
     STORE_IN=$store copy_of "$volume" --prepared "sh $WORK/write $holder $WORK/ready $((before + 1))" \
       --precommitted "sh $WORK/write $holder $WORK/ready $((before + 2))" \
-      --then "cp \$IMAGE/leased* $WORK/" || fail "$type: no copy"
-    [ ! -e "$WORK/broken" ] || fail "$type: the holder was disturbed: $(cat "$WORK/broken")"
+      --then "cp \$IMAGE/leased* $WORK/" || fail "$kind: no copy"
+    [ ! -e "$WORK/broken" ] || fail "$kind: the holder was disturbed: $(cat "$WORK/broken")"
     [ "$(dd if="$WORK/leased" bs=1 skip=200000 count=8 status=none)" = "$(printf %08d $((before + 2)))" ] ||
-      fail "$type: the leased file's data are not those of the hold"
-    [ "$(stat -c %s "$WORK/leased")" = 300000 ] || fail "$type: the leased file's size is wrong"
-    [ "$(cat "$WORK/leased.locked" "$WORK/leased.ofd")" = lockedofd ] || fail "$type: a locked file differs"
+      fail "$kind: the leased file's data are not those of the hold"
+    [ "$(stat -c %s "$WORK/leased")" = 300000 ] || fail "$kind: the leased file's size is wrong"
+    [ "$(cat "$WORK/leased.locked" "$WORK/leased.ofd")" = lockedofd ] || fail "$kind: a locked file differs"
   done
   kill_and_wait $holder
   rm -f "$WORK/ready" "$WORK"/leased*
