@@ -82,9 +82,8 @@ for name in INT TERM HUP KILL; do
 done
 
 # nohup: a hangup ends neither.
-start HUP "$VIEW_RUN" "$WORK/plan" -- python3 "$WORK/listener.py" HUP
+start HUP "$VIEW_RUN" "$WORK/plan" -- python3 "$WORK/listener.py"
 kill -HUP "$PID"
-kill -HUP "$PROGRAM"
 kill -USR2 "$PID"
 wait_for 10 said "got SIGUSR2" || fail "the program does not live after an ignored hangup"
 said "got SIGHUP" && fail "an ignored hangup reached the program"
