@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -57,6 +58,23 @@ struct umbra_error *set_error(struct set *s) {
   return s->error.code == 0 ? &s->error : &consequence;
 }
 
+/* Ctrl-Z would leave volumes and writers frozen until the guardian's deadline: it waits until they are not. */
+static void hold_off_stops(struct set *s) {
+  bool wanted = set_state_writers_frozen(s->state);
+  if (wanted == s->stops_held_off)
+    return;
+  s->stops_held_off = wanted;
+  sigset_t stops;
+  sigemptyset(&stops);
+  sigaddset(&stops, SIGTSTP);
+  sigaddset(&stops, SIGTTIN);
+  sigaddset(&stops, SIGTTOU);
+  if (wanted)
+    (void)pthread_sigmask(SIG_BLOCK, &stops, &s->mask_before);
+  else
+    (void)pthread_sigmask(SIG_SETMASK, &s->mask_before, NULL);
+}
+
 void set_handle(struct set *s, enum set_event event) {
   if (s->handling)
     return;
@@ -70,6 +88,7 @@ void set_handle(struct set *s, enum set_event event) {
     if (event == SET_EVENT_CANCEL)
       (void)error_set(set_error(s), -ECANCELED, UMBRA_REASON_CANCELLED, "cancelled");
     s->state = next;
+    hold_off_stops(s);
     log_debug("set %s: %s", s->id, set_state_name(next));
     assert_state(s);
     if (s->journal_open && !set_state_held(next) && !set_state_final(next) && set_journal(s, set_error(s)) < 0 &&

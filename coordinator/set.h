@@ -15,6 +15,8 @@
 #include "coordinator/writer-call.h"
 #include "coordinator/writer.h"
 
+#include <signal.h>
+
 enum { SET_VOLUMES_MAX = GUARDIAN_VOLUMES_MAX, SET_PATHS_MAX = 4096, SET_LABEL_BYTES_MAX = 128 };
 
 enum set_consistency { CONSISTENCY_CRASH, CONSISTENCY_FILESYSTEM, CONSISTENCY_APPLICATION };
@@ -53,6 +55,8 @@ struct set {
 
   enum set_state state;
   struct umbra_error error; /* why it failed */
+  bool stops_held_off;      /* the terminal's stop signals are blocked, see set.c */
+  sigset_t mask_before;
   bool handling;            /* an event is being handled: calls that end meanwhile do not move the set */
   bool cancel_requested;
   unsigned commit_tries, rewinds;
