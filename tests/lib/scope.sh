@@ -80,10 +80,11 @@ scope_compare() {
 # ---- clones of paths of a volume in use ----
 # scope_drive FSTYPE [OPTION OF provider-drive...] -- PATH...: clones what these paths of $WORK/source need. The lines of each path under
 # the hold must be those of the clone. BYTES: what the clone takes. PREPARED, THAWED: shell commands for those moments
-PREPARED='' THAWED=''
+# STORAGE: where the image is
+PREPARED='' THAWED='' STORAGE=$WORK/storage
 scope_drive() {
   local type=$1 path held='true' then='true' number=0 paths=(); shift
-  mkdir -p "$WORK/storage" "$WORK/part"
+  mkdir -p "$STORAGE" "$WORK/part"
   cleanup_fn umount "$WORK/part"
   for path; do
     paths+=("$WORK/source/$path")
@@ -93,7 +94,7 @@ scope_drive() {
   done
   "$BUILD/tests/provider-drive" --auto-release ${PREPARED:+--prepared "$PREPARED"} --held "$held" ${THAWED:+--thawed "$THAWED"} \
     --then "mount -t $type -o loop,$(scope_options "$type") \$IMAGE $WORK/part && { $then; s=\$?; umount $WORK/part; exit \$s; }" \
-    clone "$WORK/source" "$WORK/storage" "${paths[@]}" >"$WORK/drive.out" 2>"$WORK/drive.err" || return 1
+    clone "$WORK/source" "$STORAGE" "${paths[@]}" >"$WORK/drive.out" 2>"$WORK/drive.err" || return 1
   for ((; number > 0; number--)); do
     diff "$WORK/held-$number" "$WORK/part-$number" >&2 || fail "path $number of $* is not as it was under the hold"
   done

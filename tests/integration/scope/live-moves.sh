@@ -14,6 +14,8 @@ for type in ext4 xfs; do
   mkdir -p "$v/store/sub/deep"
   for i in $(seq 200); do head -c $((i * 100)) /dev/urandom >"$v/store/sub/file-$i"; done
   head -c 6M /dev/urandom >"$v/store/heavy"
+  # Made before anything is freed: XFS's first walk may still see what lay in freed blocks, and copy them.
+  head -c 3M /dev/urandom >"$v/store/overwritten"
   ln "$v/store/heavy" "$v/store/second-name"
   setfattr -n user.large -v "$(head -c 400 /dev/urandom | base64 -w 0)" "$v/store/sub/deep"
   sync -f "$v"
@@ -33,6 +35,18 @@ for type in ext4 xfs; do
   scope_drive "$type" in/dir-100 || { cat "$WORK/drive.err" >&2; fail "$type: no clone with what was moved in and removed"; }
   grep -q short-lived "$WORK/held-1" || fail "$type: nothing was moved in"
 
+  # The image on the volume itself: it grows after the hold, by blocks that may just have been freed.
+  head -c 3M /dev/urandom >"$v/store/beside-the-image"
+  sync -f "$v"
+  PREPARED="mv $v/store/beside-the-image $v/in/dir-100/" THAWED="rm $v/in/dir-100/beside-the-image && sync -f $v"
+  STORAGE=$v/storage
+  scope_drive "$type" in/dir-100 in/deep || grep -q 'has to be held again: ' "$WORK/drive.err" ||
+    { cat "$WORK/drive.err" >&2; fail "$type: no clone with the image on the volume itself"; }
+  PREPARED="mv $v/in/deep $v/in/dir-100/" THAWED=
+  scope_drive "$type" in/dir-100 || { cat "$WORK/drive.err" >&2; fail "$type: no clone with the image on the volume itself"; }
+  [ "$BYTES" -le $((32 << 20)) ] || fail "$type: with the image on the volume itself a clone takes $BYTES bytes"
+  STORAGE=$WORK/storage
+
   # The same where freed blocks are discarded: what is read of them then is not what was in them.
   mount -o remount,discard "$v"
   head -c 3M /dev/urandom >"$v/store/discarded"
@@ -45,8 +59,6 @@ for type in ext4 xfs; do
   fi
 
   # Overwritten in place since the hold.
-  head -c 3M /dev/urandom >"$v/store/overwritten"
-  sync -f "$v"
   PREPARED="mv $v/store/overwritten $v/in/dir-100/"
   THAWED="dd if=/dev/zero of=$v/in/dir-100/overwritten bs=64k count=2 seek=20 oflag=direct conv=notrunc,fsync status=none"
   ! scope_drive "$type" in/dir-100 || fail "$type: a clone although something was lost"

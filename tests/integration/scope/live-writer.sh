@@ -60,6 +60,7 @@ for type in ext4 xfs; do
     ext4) scope_make ext4 400M "300 600 900 100" -b 1024 ;;
     xfs) scope_make xfs 400M "300 60000 900 100" ;;
   esac
+  mount -o remount,discard "$WORK/source"
   mkdir "$WORK/source/moving" "$WORK/source/elsewhere"
   rm -f "$WORK/number"
   background python3 "$WORK/writer.py" "$WORK/source" 7 "$WORK/number"
