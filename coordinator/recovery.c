@@ -20,7 +20,9 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -183,12 +185,32 @@ static void remove_stale_locks(const struct coordinator *c) {
   }
 }
 
+/* What fd_replace_file() had begun when its process died: ".NAME.PID.new". */
+static void remove_unfinished(const char *parent, const char *folder) {
+  char path[PATH_MAX];
+  (void)snprintf(path, sizeof path, "%s/%s", parent, folder);
+  CLEANUP_CLOSEDIR DIR *dir = opendir(path);
+  struct dirent *entry;
+  while (dir && (entry = readdir(dir))) {
+    size_t length = strlen(entry->d_name);
+    if (entry->d_name[0] != '.' || length < 5 || strcmp(entry->d_name + length - 4, ".new") != 0)
+      continue;
+    const char *pid = (const char *)memrchr(entry->d_name, '.', length - 4);
+    long number = pid ? strtol(pid + 1, NULL, 10) : 0;
+    if (number > 0 && kill((pid_t)number, 0) < 0 && errno == ESRCH)
+      (void)unlinkat(dirfd(dir), entry->d_name, 0);
+  }
+}
+
 int recovery_run(const struct coordinator *c, size_t *ret_count, struct umbra_error *err) {
   struct recovery recovery = {.coordinator = c};
   int r = journal_scan(c->runtime_dir, on_entry, &recovery, err);
   if (r < 0)
     return error_prefix(err, r, "cleaning up after earlier sets");
   remove_stale_locks(c);
+  remove_unfinished(c->runtime_dir, "sets");
+  remove_unfinished(c->runtime_dir, "mounts");
+  remove_unfinished(c->state_dir, "sets");
   remove_of_earlier_boots(c, &recovery.count);
   if (ret_count)
     *ret_count = recovery.count;

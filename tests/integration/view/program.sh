@@ -34,9 +34,9 @@ cat >"$WORK/state.py" <<'END'
 import os, resource, signal
 print(sorted(os.environ.items()), os.getresuid(), os.getresgid(), os.getgroups(), os.umask(0), os.getpgid(0), os.getsid(0))
 print([resource.getrlimit(r) for r in range(16)], os.nice(0), os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0))
-print(signal.pthread_sigmask(signal.SIG_BLOCK, []), [s for s in range(1, 32) if signal.getsignal(s) == signal.SIG_IGN])
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []), [s for s in range(1, 65) if s not in (9, 19, 32, 33) and signal.getsignal(s) == signal.SIG_IGN])
 print([line for line in open("/proc/self/status") if line.split(":")[0] in
-       ("SigBlk", "SigIgn", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")])
+       ("SigBlk", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")])
 print(open("/proc/self/oom_score_adj").read(), open("/proc/self/cgroup").read(), open("/proc/self/timerslack_ns").read())
 # Its own are 0-2 and what this file and the directory are read through.
 print(sorted((int(f), os.readlink(f"/proc/self/fd/{f}")) for f in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{f}")))

@@ -40,7 +40,7 @@ print(sorted((k, v) for k, v in os.environ.items() if k != "_"), os.getresuid(),
 print(os.getpgid(0), os.getsid(0), os.getcwd(), [resource.getrlimit(r) for r in range(16)], os.nice(0), os.sched_getaffinity(0))
 print(signal.pthread_sigmask(signal.SIG_BLOCK, []), [s for s in range(1, 65) if s not in (9, 19, 32, 33) and signal.getsignal(s) == signal.SIG_IGN])
 print([line for line in open("/proc/self/status") if line.split(":")[0] in
-       ("SigBlk", "SigIgn", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "VmLck")])
+       ("SigBlk", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "VmLck")])
 print(open("/proc/self/oom_score_adj").read(), open("/proc/self/cgroup").read())
 print(sorted((int(f), os.readlink(f"/proc/self/fd/{f}")) for f in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{f}")))
 END

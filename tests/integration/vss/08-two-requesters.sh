@@ -15,6 +15,7 @@ wait_for 20 struck || fail "the first never got to prepare"
 "$UMBRA" --json create --provider null --no-writers "$WORK/a" >"$WORK/second" 2>"$WORK/second.err" &
 second=$!
 cleanup_fn kill_and_wait "$second"
+wait_for 20 grep -q waiting "$WORK/second.err" || fail "the second does not say that it waits: $(cat "$WORK/second.err")"
 limits 'queue_limit_ms = 100'
 expect_status 1 "$UMBRA" create --provider null --no-writers "$WORK/a"
 expect_output "$WORK/a"
