@@ -28,6 +28,7 @@ for limit in 0 1 4000000 12000000 20000000 29000000; do
   esac
   "$UMBRA" --quiet verify "$WORK/target" >/dev/null || fail "a killed backup at $limit bytes left something that is listed and bad"
 done
+rm -rf "$WORK"/target/.partial-*
 # One that is certain to be left over: stopped in its middle, then killed.
 "$BACKUP_LIVE" "$WORK/target" full "$tree" >/dev/null 2>&1 &
 pid=$!
