@@ -44,6 +44,15 @@ static void thaw_held(const json_t *document) {
   }
 }
 
+/* What the guardian sets for the length of a freeze and could not put back. */
+static void restore_expedited(const json_t *document) {
+  if (strcmp(json_get_string_or(document, "expedited_before", ""), "0") != 0)
+    return;
+  CLEANUP_CLOSE int fd = open("/sys/kernel/rcu_expedited", O_WRONLY | O_CLOEXEC);
+  if (fd >= 0)
+    (void)!write(fd, "0", 1);
+}
+
 struct abort_call {
   char *path;
   enum writer_kind kind;
@@ -116,6 +125,7 @@ static int remove_shadows(const json_t *document) {
 
 static int clean_up(const char *state_dir, const char *id, const json_t *document) {
   thaw_held(document);
+  restore_expedited(document);
   abort_writers(document, id, -1, ABORT_LIMIT_MS);
   /* In the catalogue it is whole and stays, unless it belonged to its owner. */
   if (in_catalogue(state_dir, id))

@@ -2,22 +2,25 @@
 /*
  * What a set leaves to undo, as its journal document:
  *   {"id", "state", "created", "label", "boot_id", "owner": {"pid", "start_ticks"}, "guardian": pid,
- *    "auto_release", "held": [mount points], "writers": [{"path", "kind", "name"}],
+ *    "auto_release", "held": [mount points], "expedited_before", "writers": [{"path", "kind", "name"}],
  *    "shadows": [{"id", "volume", "provider", "record"}], "document": the public one}
  */
 #include "coordinator/set.h"
 
 #include "coordinator/recovery.h"
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
-/* Frozen last comes first: in this order recovery can thaw them one by one, for an upper volume's thaw writes to the lower. */
+/* Frozen last comes first: in this order recovery can thaw them one by one, for an upper volume's thaw writes to the
+ * lower. */
 static json_t *held_volumes(const struct set *s) {
   json_t *list = json_array();
   /* From the moment before the hold until the moment after. */
@@ -26,6 +29,15 @@ static json_t *held_volumes(const struct set *s) {
       if (s->members[i].hold && s->members[i].level == level)
         (void)json_array_append_new(list, json_path(s->members[i].shadow.volume->mount_point));
   return list;
+}
+
+/* The kernel's setting that the guardian changes for the length of the freeze; "" where there is none. */
+static const char *expedited_now(char text[2]) {
+  CLEANUP_CLOSE int fd = open("/sys/kernel/rcu_expedited", O_RDONLY | O_CLOEXEC);
+  text[0] = text[1] = 0;
+  if (fd < 0 || read(fd, text, 1) != 1)
+    text[0] = 0;
+  return text;
 }
 
 static json_t *told_writers(const struct set *s) {
@@ -54,7 +66,7 @@ static json_t *shadows(const struct set *s) {
 int set_journal(struct set *s, struct umbra_error *err) {
   if (!s->journal_open)
     return 0;
-  char created[CLOCK_TEXT_BYTES], boot_id[37] = "";
+  char created[CLOCK_TEXT_BYTES], boot_id[37] = "", expedited[2];
   uint64_t ticks = 0;
   (void)journal_boot_id(boot_id);
   (void)process_start_ticks(getpid(), &ticks);
@@ -65,6 +77,8 @@ int set_journal(struct set *s, struct umbra_error *err) {
                 "boot_id", boot_id, "owner", "pid", (int)getpid(), "start_ticks", (json_int_t)ticks, "guardian",
                 (int)s->hold.pid, "auto_release", s->request.auto_release, "held", held_volumes(s), "writers",
                 told_writers(s), "shadows", shadows(s));
+  if (document && s->state == SET_HOLDING)
+    (void)json_object_set_new(document, "expedited_before", json_string(expedited_now(expedited)));
   if (document && s->document && s->state >= SET_PUBLISHING)
     (void)json_object_set(document, "document", s->document);
   int r = document ? journal_write(&s->journal, document, err) : error_code(err, -ENOMEM, "writing the journal");

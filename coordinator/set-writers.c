@@ -97,7 +97,7 @@ enum set_event set_gather(struct set *s) {
 
 static enum set_event mark_told_and_tell(struct set *s, enum writer_event event) {
   for (size_t i = 0; i < s->writer_count; i++)
-    if (takes_part(s->writers[i]))
+    if (takes_part(s->writers[i]) && s->writers[i]->kind == WRITER_EXEC)
       s->writers[i]->told = true;
   /* On record before anybody hears it, so that each of them hears of the end, too, if this process dies. */
   if (set_document_build(s, set_error(s)) < 0 || set_journal(s, set_error(s)) < 0)
@@ -137,6 +137,15 @@ static enum set_event freeze_levels(struct set *s) {
   return SET_EVENT_DONE;
 }
 
+/* A hook knows only freeze and thaw, so freeze is the first that it hears, and thaw what it is owed from then on. */
+static int mark_hooks_told(struct set *s) {
+  bool any = false;
+  for (size_t i = 0; i < s->writer_count; i++)
+    if (takes_part(s->writers[i]) && s->writers[i]->kind == WRITER_HOOK)
+      any = s->writers[i]->told = true;
+  return any ? set_journal(s, set_error(s)) : 0;
+}
+
 enum set_event set_freeze(struct set *s) {
   /* The bulk of what is dirty goes out while nobody stands still yet. */
   if (hold_sync(&s->hold, 0, set_error(s)) < 0)
@@ -147,6 +156,8 @@ enum set_event set_freeze(struct set *s) {
   for (size_t i = 0; i < s->writer_count && s->freeze_began_ns == 0; i++)
     if (takes_part(s->writers[i]))
       s->freeze_began_ns = clock_monotonic_ns();
+  if (mark_hooks_told(s) < 0)
+    return SET_EVENT_FAILED;
   s->level = WRITER_FRONT_END;
   return freeze_levels(s);
 }
