@@ -11,8 +11,9 @@
 #include "common/error.h"
 
 /*
- * Larger frames compress better, smaller ones need less memory: 4 MiB is twice the window of level 3 and costs about
- * 1 % of the ratio.  Memory of a writer: (threads + FRAMES_AHEAD) * 2 frames and a few MiB a thread, at most 76 MiB.
+ * Larger frames compress better, smaller ones need less memory: 4 MiB is twice the window of level 3 and costs 0 to 4 % of the
+ * ratio (/usr/share/perl, /usr/include).  Memory of a writer: (threads + FRAMES_AHEAD) * 2 frames and a few MiB a
+ * thread, at most 76 MiB.
  */
 enum { FRAME_BYTES = 4 * 1024 * 1024, FRAMES_THREADS_MAX = 4, FRAMES_AHEAD = 4, FRAMES_LEVEL_DEFAULT = 3 };
 

@@ -14,7 +14,9 @@ enum manifest_type { MANIFEST_FULL, MANIFEST_INCREMENTAL, MANIFEST_DIFFERENTIAL,
 #define MANIFEST_NAME "backup.json"
 #define MANIFEST_ARCHIVE_NAME "files.tar.zst"
 #define MANIFEST_INDEX_NAME "index.zst"
-enum { MANIFEST_FORMAT = 1, MANIFEST_CHAIN_MAX = 10000 };
+/* Each backup names its whole chain, and all of them are in memory at once; a year of daily ones, then a full one is
+ * due. */
+enum { MANIFEST_FORMAT = 1, MANIFEST_CHAIN_MAX = 366 };
 
 struct manifest_file {
   uint64_t bytes;

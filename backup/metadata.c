@@ -359,7 +359,10 @@ int metadata_apply(const struct basics *basics, const struct metadata *a, int fd
   if (r < 0 && !may_skip(r, privileged))
     return error_code(err, r, "setting its owner");
   *skipped += r < 0;
-  r = set_mode(basics, fd, dir_fd, name);
+  struct basics own = *basics;
+  if (r < 0)
+    own.mode &= ~(uint32_t)(S_ISUID | S_ISGID); /* would act as somebody else than it was made to */
+  r = set_mode(&own, fd, dir_fd, name);
   if (r < 0)
     return error_code(err, r, "setting its mode");
   r = set_attributes(&p, a, false, privileged, skipped, err);

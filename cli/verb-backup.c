@@ -272,7 +272,7 @@ static int backup(struct cli *cli, struct umbra_set *set, struct request *q) {
     return backup_target_failed(cli, &err, "backing up to '%s'", q->to);
   backup_listen(b, &listener);
   if (backup_type(b) != q->type)
-    fprintf(stderr, "umbra: '%s' holds no full backup of these sources: this becomes one\n", q->to);
+    fprintf(stderr, "umbra: '%s' holds no full backup of these sources to go on from: this becomes one\n", q->to);
   int status = backup_with_set(cli, set, q, b);
   backup_free(b);
   return status;

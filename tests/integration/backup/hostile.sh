@@ -128,3 +128,4 @@ mkdir -p "$WORK/bin" && cp "$UMBRA" "$WORK/bin/umbra" && umbra=$WORK/bin/umbra
   "$umbra" --quiet restore "$WORK/target" --to "$out" >"$WORK/said" 2>&1 || fail "nobody made a device node"
 grep -q "'/b' is not restored" "$WORK/said" || { cat "$WORK/said"; fail "the device node is not named"; }
 [ ! -e "$out/b" ] && [ -e "$out/c" ] || fail "wrong files for nobody"
+[ "$(stat -c %a "$out/c")" = 755 ] || fail "nobody got a set-user-id file of root: $(stat -c %a "$out/c")"
