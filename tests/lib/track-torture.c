@@ -2,7 +2,7 @@
 /*
  * Tries to make tracking lose a write.
  *
- *     track-torture DEVICE ROUNDS SPELLS [sturdy]
+ *     track-torture DEVICE ROUNDS SPELLS [sturdy] [no-discard]
  *
  * Threads write to DEVICE (all of it is overwritten) directly and at random: single sectors to a megabyte, zeroing
  * and discards among them.  Meanwhile a copy is kept up to date in memory by rounds of taking marks and reading what
@@ -39,6 +39,7 @@ static int sector_bytes;
 static unsigned char *copy;
 static int device_fd;
 static atomic_bool paused, finished;
+static bool sturdy, without_discards;
 static atomic_int writers_at_rest;
 static atomic_ulong writes_done;
 
@@ -65,7 +66,7 @@ static void write_once(int fd, unsigned char *buffer, uint64_t *random) {
     if (ioctl(fd, BLKZEROOUT, range) < 0)
       die("BLKZEROOUT");
   } else if (kind == 31) {
-    if (ioctl(fd, BLKDISCARD, range) < 0 && errno != EOPNOTSUPP)
+    if (!without_discards && ioctl(fd, BLKDISCARD, range) < 0 && errno != EOPNOTSUPP)
       die("BLKDISCARD");
   } else {
     memset(buffer, (int)next_random(random), range[1]);
@@ -199,6 +200,10 @@ int main(int argc, char **argv) {
   pthread_t threads[WRITERS];
   if (argc < 4)
     return 2;
+  for (int i = 4; i < argc; i++) {
+    sturdy = sturdy || strcmp(argv[i], "sturdy") == 0;
+    without_discards = without_discards || strcmp(argv[i], "no-discard") == 0;
+  }
   device = argv[1];
   device_fd = open(device, O_RDONLY | O_DIRECT | O_CLOEXEC);
   if (device_fd < 0 || ioctl(device_fd, BLKGETSIZE64, &size_bytes) < 0 ||
@@ -211,7 +216,7 @@ int main(int argc, char **argv) {
       die("starting a writer");
   while (atomic_load(&writes_done) < 100)
     (void)usleep(200);
-  if (track_start(device_fd, argc > 4 ? TRACK_STURDY : 0, &t, &err) < 0)
+  if (track_start(device_fd, sturdy ? TRACK_STURDY : 0, &t, &err) < 0)
     die(err.message);
   uint64_t granules = track_granules(t), copied = 0, rounds = strtoull(argv[2], NULL, 10), unmarked = 0;
   if (track_granule_shift(t) != 12 || bitmap_init(&marks, granules) < 0)

@@ -23,31 +23,32 @@ clone_of() {
 uname -r
 modprobe loop || fail "no module loop"
 # A partition of a virtio disk.
-addpart /dev/vda 1 2049 40001 || fail "addpart"
-torture /dev/vda1 3 4
+addpart /dev/vda 1 2049 24001 || fail "addpart"
+torture /dev/vda1 1 2
 clone_of /dev/vda1 ext4
 
 # Devices without requests: a RAM disk, device-mapper, MD.
-modprobe brd rd_nr=1 rd_size=20480 || fail "no module brd"
-torture /dev/ram0 3 4
+modprobe brd rd_nr=1 rd_size=12288 || fail "no module brd"
+# Linux 6.12 has a bug of its own where this one is discarded and written at once (BUG in copy_to_brd()).
+torture /dev/ram0 1 2 no-discard
 clone_of /dev/ram0 ext4
 modprobe dm-mod || fail "no module dm-mod"
-dmsetup create plain --table "0 40960 linear /dev/vdb 2048" || fail "dmsetup"
-torture /dev/mapper/plain 3 4
+dmsetup create plain --table "0 24576 linear /dev/vdb 2048" || fail "dmsetup"
+torture /dev/mapper/plain 1 2
 clone_of /dev/mapper/plain ext4
-dmsetup create split --table "$(printf '0 8191 linear /dev/vdb 0\n8191 20001 linear /dev/vdb 20000\n')" || fail "dmsetup"
-torture /dev/mapper/split 3 4
+dmsetup create split --table "$(printf '0 4095 linear /dev/vdb 0\n4095 12001 linear /dev/vdb 20000\n')" || fail "dmsetup"
+torture /dev/mapper/split 1 2
 dmsetup remove plain && dmsetup remove split || fail "dmsetup remove"
 modprobe raid1 && modprobe raid0 || fail "no MD modules"
-mdadm --create /dev/md0 --run --level=1 --raid-devices=2 --size=20480 --metadata=1.2 --assume-clean /dev/vdb missing >"$WORK/md" 2>&1 || { cat "$WORK/md"; fail "mdadm"; }
-torture /dev/md0 3 4
+mdadm --create /dev/md0 --run --level=1 --raid-devices=2 --size=12288 --metadata=1.2 --assume-clean /dev/vdb missing >"$WORK/md" 2>&1 || { cat "$WORK/md"; fail "mdadm"; }
+torture /dev/md0 1 2
 clone_of /dev/md0 ext4
 mdadm --stop /dev/md0 >/dev/null 2>&1 || fail "mdadm --stop"
 wipefs -qa /dev/vdb
-dd if=/dev/zero of="$WORK/a" bs=1M count=10 status=none; dd if=/dev/zero of="$WORK/b" bs=1M count=10 status=none
+dd if=/dev/zero of="$WORK/a" bs=1M count=6 status=none; dd if=/dev/zero of="$WORK/b" bs=1M count=6 status=none
 a=$(losetup --find --show "$WORK/a"); b=$(losetup --find --show "$WORK/b")
 mdadm --create /dev/md1 --run --level=0 --raid-devices=2 --chunk=16 --metadata=1.2 "$a" "$b" >"$WORK/md" 2>&1 || { cat "$WORK/md"; fail "mdadm"; }
-torture /dev/md1 3 4
+torture /dev/md1 1 2
 
 # A device that cannot be read in one place: named, with the offset.
 dmsetup create broken --table "$(printf '0 20000 linear /dev/vdb 0\n20000 8 error\n20008 20000 linear /dev/vdb 20008\n')" || fail "dmsetup"
@@ -61,10 +62,10 @@ expect_output "reading device '/dev/(mapper/broken|dm-[0-9]+)' at offset [0-9]+:
 umount "$WORK/broken"
 
 # SCSI and NVMe, where the kernel has a disk made of memory.
-if modprobe scsi_debug dev_size_mb=20 2>/dev/null; then
+if modprobe scsi_debug dev_size_mb=8 2>/dev/null; then
   disk=; wait_for 10 test -e /sys/bus/pseudo/drivers/scsi_debug/adapter0
   find_scsi() { disk=$(basename "$(ls -d /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*/block/* 2>/dev/null | head -n 1)") && [ -b "/dev/$disk" ]; }
   wait_for 10 find_scsi || fail "no SCSI disk"
-  torture "/dev/$disk" 3 4
+  torture "/dev/$disk" 1 2
   echo "scsi: /dev/$disk"
 fi

@@ -60,7 +60,8 @@ cp --sparse=always "$WORK/v.img" "$WORK/other.img"
 mkdir "$WORK/other"
 mount -o loop "$WORK/other.img" "$WORK/other" && dd if=/dev/urandom of="$WORK/other/base" bs=1M count=40 conv=notrunc status=none && umount "$WORK/other" || fail "changing the other disk"
 umount "$WORK/v"; losetup -d "$DEVICE"
-wait_for 10 losetup "$DEVICE" "$WORK/other.img" || fail "setting up the other disk"
+# Other mount namespaces may hold the volume a little longer.
+wait_for 60 losetup "$DEVICE" "$WORK/other.img" || fail "setting up the other disk"
 mount "$DEVICE" "$WORK/v"
 clone_named; [ "$COPIED" -gt 40000000 ] || fail "the image of another disk was believed"
 
