@@ -100,9 +100,9 @@ prove_sets() {
 # holds a copy of the mount, and so the device, for as long as it lives.
 check_btrfs() {
   local device
-  umount "$WORK/$1"
   device=$(losetup -nO NAME -j "$WORK/$1.img" | tr -d ' ')
-  btrfs_checked() { btrfs check --readonly "$device" >"$WORK/fsck" 2>&1 || ! grep -q 'Device or resource busy' "$WORK/fsck"; }
-  wait_for 60 btrfs_checked || fail "btrfs check: $device is still busy"
-  grep -q 'no error found' "$WORK/fsck" || { cat "$WORK/fsck"; fail "btrfs check: $1 is not clean"; }
+  umount "$WORK/$1"
+  # A mount namespace that somebody made meanwhile may keep the volume mounted for a while.
+  wait_for 60 btrfs check --readonly "$device" ||
+    { btrfs check --readonly "$device" || true; fail "btrfs check: $1 is not clean"; }
 }
