@@ -5,7 +5,10 @@
  * copy is found in the table, so that the new name becomes a link to it and not a second file.
  */
 #include "providers/files/held.h"
+
+#include "common/cleanup.h"
 #include "providers/files/removed.h"
+#include "providers/files/tree.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,6 +41,16 @@ static struct wanted *list_wanted(const struct held *h, size_t *ret_count) {
   return list;
 }
 
+/* Inode numbers are unique within a device only, and btrfs snapshots share times as well: the live name says which
+ * device. */
+static bool is_on_device(const struct held *h, const char *path, size_t path_bytes, const struct statx *file) {
+  const char *name;
+  struct statx sx;
+  CLEANUP_CLOSE int parent = tree_open_parent(h->walk->live_fd, path, path_bytes, &name);
+  return parent >= 0 && tree_stat(parent, name, &sx) == 0 && sx.stx_ino == file->stx_ino &&
+         tree_device(&sx) == tree_device(file);
+}
+
 static int add_other(struct held *h, const struct removed *removed, size_t op_offset, const uint8_t *block,
                      const struct table_entry *e) {
   size_t directory_bytes = table_block_head(block)->path_bytes, separator = directory_bytes > 0;
@@ -49,7 +62,7 @@ static int add_other(struct held *h, const struct removed *removed, size_t op_of
   path[directory_bytes] = '/';
   memcpy(path + directory_bytes + separator, e->name, e->head.name_bytes);
   path[path_bytes] = 0;
-  if (removed_has(removed, path, path_bytes)) {
+  if (removed_has(removed, path, path_bytes) || !is_on_device(h, path, path_bytes, &held_op_at(h, op_offset)->sx)) {
     free(path);
     return 0;
   }
