@@ -21,6 +21,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+/* On the copied volume itself this part of what is free is left alone: a tenth. */
+enum { VOLUME_FREE_PART_LEFT = 10 };
+
 void image_init(struct image *image) { *image = (struct image){.fd = -1}; }
 
 void image_done(struct image *image) {
@@ -140,9 +143,12 @@ static int check_room(const struct image *image, uint64_t missing_bytes, struct 
   if (fstatvfs(image->fd, &fs) < 0)
     return error_errno(err, "asking how much is free in storage '%s'", image->storage_dir);
   uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+  /* Whoever writes to the volume meanwhile comes first. */
+  if (image->on_volume)
+    free_bytes -= free_bytes / VOLUME_FREE_PART_LEFT;
   if (missing_bytes > free_bytes)
     return error_set(err, -ENOSPC, UMBRA_REASON_STORAGE,
-                     "the shadow copy needs %" PRIu64 " bytes more in storage '%s', where %" PRIu64 " are free",
+                     "the shadow copy needs %" PRIu64 " bytes more in storage '%s', where %" PRIu64 " may be used",
                      missing_bytes, image->storage_dir, free_bytes);
   return 0;
 }
