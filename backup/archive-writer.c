@@ -32,6 +32,7 @@ struct archive_writer {
   struct umbra_error error; /* of the frames below libarchive */
   void *hole;
   uint64_t position_bytes, size_bytes; /* in the member under way */
+  bool abandoned; /* nothing more may be written */
 };
 
 static locale_t enter_locale(const struct archive_writer *w) {
@@ -44,6 +45,8 @@ static void leave_locale(locale_t before) {
 
 static la_ssize_t put(struct archive *a, void *userdata, const void *data, size_t length_bytes) {
   struct archive_writer *w = userdata;
+  if (w->abandoned)
+    return -1;
   int r = frame_writer_add(w->frames, data, length_bytes, &w->error);
   if (r == 0)
     return (la_ssize_t)length_bytes;
@@ -96,8 +99,8 @@ void archive_writer_free(struct archive_writer *w) {
   if (!w)
     return;
   if (w->archive) {
-    /* Not archive_write_close(): nothing more may be written. */
-    (void)archive_write_fail(w->archive);
+    /* Not archive_write_fail(): libarchive 3.6 then does not free what it writes through. */
+    w->abandoned = true;
     (void)archive_write_free(w->archive);
   }
   archive_entry_free(w->entry);
