@@ -3,6 +3,7 @@
 # This test makes a full backup, three incremental ones, a differential one and a copy of a tree that changes in every way
 # (contents, attributes, deletions, renames, files that become directories and back, hard links), and expects each to
 # restore to the tree of its moment, in a fresh root and over the tree of any other moment.
+# timeout: 900
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_root

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test flips bits all over the files of a backup, cuts them off and takes them away, and expects verify to find each and restore
 # to name what is lost, to bring back the rest, and never to bring back wrong data.
+# timeout: 900
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_root

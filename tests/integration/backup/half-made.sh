@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test kills a backup at many points, fills the target and limits the size of files, and expects that nothing half-made is ever
 # listed as whole or restored, that ls shows what is left, and that the next backup removes it; two at once: the second one says so.
+# timeout: 900
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_root

@@ -3,6 +3,7 @@
 # This test restores backups that were made to break out: absolute paths, "..", files and directories behind symbolic links, hard links
 # to what lies outside, links and directories prepared in the target, device nodes for users who are not root. All checksums are
 # right. Nothing outside the root may change, and what is refused is named.
+# timeout: 900
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_root

@@ -3,6 +3,7 @@
 # This test saves, saves again, verifies, lists and restores a tree of 100,000 files, half of them in one directory and with hard links
 # among them, and expects the memory of each to stay below 128 MiB and the second backup to read nothing.
 # not-under: asan
+# timeout: 900
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_program python3 jq

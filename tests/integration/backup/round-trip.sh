@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test saves a tree with every kind of file, attribute, name and layout on ext4, XFS and btrfs, and expects a restore to
 # be equal to it, in a fresh root and over what is there, and verify and ls to agree.
+# timeout: 900
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_root

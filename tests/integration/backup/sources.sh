@@ -3,6 +3,7 @@
 # This test backs up live ext4, XFS and btrfs volumes through the program: files, directories and links as sources, relative paths, several
 # volumes in one backup, volumes mounted below a source, bind mounts, a target on the volume itself, excludes; and expects the
 # restored trees to be equal and each error to name its culprit.
+# timeout: 900
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/backup.sh"
 requires_root
