@@ -280,8 +280,9 @@ int track_queue(struct bpf_raw_tracepoint_args *context) {
     state.bdev = bio.bdev;
     state.seen_queue = 1;
   }
-  if (config.bio_based && bio.bytes) {
-    struct track_bio entry = {.sector = bio.sector, .bytes = bio.bytes, .write = write};
+  if (config.bio_based) {
+    /* An empty one is a flush: it has to be known at its end, too, or it would pass for a write from before. */
+    struct track_bio entry = {.sector = bio.sector, .bytes = bio.bytes, .write = write && bio.bytes};
     if (bpf_map_update_elem(&bios, &key, &entry, BPF_ANY))
       lose(TRACK_LOST_FULL);
   }
