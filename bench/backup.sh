@@ -9,7 +9,7 @@ requires_program python3 zstd tar mkfs.btrfs
 
 FILES=${FILES:-100000} BYTES=${BYTES:-2000000000} ROUNDS=${ROUNDS:-3}
 # btrfs: the shadow copy costs nothing there, so that the backup itself is what is compared.
-make_volume v btrfs 4G
+make_volume v btrfs 12G
 python3 "$TOP/tests/lib/many-files.py" "$WORK/v/tree" "$FILES" "$BYTES"
 sync -f "$WORK/v"
 live=$BUILD/tests/backup-live
