@@ -63,12 +63,19 @@ expect_output() { grep -qE -- "$1" "$WORK/output" || { cat "$WORK/output" >&2; f
 # accepts_write DIRECTORY SECONDS: a new file can be written there within that time, so that it is not frozen
 accepts_write() { "$BUILD/tests/accepts-write" "$1" "$2" >/dev/null; }
 
-# loop_device FILE: prints a loop device over FILE, detached at exit
-loop_device() {
-  local device
-  device=$(losetup --find --show "$@")
-  echo "$device"
+# losetup as it is, but finding a free device is tried again when another test was faster.
+losetup() {
+  local try
+  for try in {1..20}; do
+    command losetup "$@" && return
+    [[ " $* " == *" --find "* || " $* " == *" -f "* ]] || return 1
+  done
+  echo "no free loop device in $try tries" >&2
+  return 1
 }
+
+# loop_device FILE: prints a loop device over FILE; the caller detaches it
+loop_device() { losetup --find --show "$@"; }
 
 # make_volume NAME FSTYPE SIZE [MKFS OPTION...]: $WORK/NAME.img with a filesystem, mounted at $WORK/NAME; sets DEVICE
 make_volume() {

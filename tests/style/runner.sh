@@ -16,7 +16,8 @@ script skips <<<'echo "SKIP: no such thing"; exit 77'
 script leaves-process <<<'setsid sleep 600 & exit 0'
 script leaves-file <<<'touch "$UMBRA_TEST_DIRECTORY/x"'
 script leaves-mount <<<'mkdir "$UMBRA_TEST_DIRECTORY/m"; mount -t tmpfs none "$UMBRA_TEST_DIRECTORY/m"'
-script leaves-loop <<<'truncate -s 1M "$UMBRA_TEST_DIRECTORY/i"; losetup -f "$UMBRA_TEST_DIRECTORY/i"; rm "$UMBRA_TEST_DIRECTORY/i"'
+# Others take loop devices at the same time, and losetup gives up after some tries.
+script leaves-loop <<<'truncate -s 1M "$UMBRA_TEST_DIRECTORY/i"; until losetup -f "$UMBRA_TEST_DIRECTORY/i"; do :; done; rm "$UMBRA_TEST_DIRECTORY/i"'
 script leaves-frozen <<'END'
 # timeout: 3
 cd "$UMBRA_TEST_DIRECTORY"; truncate -s 16M i; mkfs.ext4 -q i; mkdir m; mount -o loop i m; fsfreeze -f m; touch m/x
