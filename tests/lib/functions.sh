@@ -74,9 +74,6 @@ losetup() {
   return 1
 }
 
-# loop_device FILE: prints a loop device over FILE; the caller detaches it
-loop_device() { losetup --find --show "$@"; }
-
 # make_volume NAME FSTYPE SIZE [MKFS OPTION...]: $WORK/NAME.img with a filesystem, mounted at $WORK/NAME; sets DEVICE
 make_volume() {
   local name=$1 type=$2 size=$3; shift 3
