@@ -39,9 +39,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SYNC_PASSES_MAX = 3 };
-/* A pass that took no longer than this left next to nothing to write. */
-enum { SYNC_PASS_SHORT_MS = 3 };
+/*
+ * Write-back before a hold goes in rounds over all volumes, so that the one that is done first does not gather what
+ * the others' rounds take.  A round that took no longer than this left next to nothing to write.
+ */
+enum { SYNC_ROUNDS_MAX = 5, SYNC_ROUND_SHORT_MS = 3 };
 /* Threads only call ioctl() and syncfs(); the default of 8 MiB each would be locked in memory. */
 enum { THREAD_STACK_BYTES = 64 * 1024 };
 
@@ -61,7 +63,8 @@ struct guardian {
   /* The hold under way. */
   uint32_t command; /* whose orders are pending; 0: none */
   unsigned level;
-  int64_t hold_limit_ns;
+  int round; /* of writing back */
+  int64_t round_began_ns;
 };
 
 struct keeper {
@@ -71,14 +74,6 @@ struct keeper {
   _Atomic int order;
   pthread_t thread;
 };
-
-static void keeper_sync(int fd) {
-  for (int pass = 0; pass < SYNC_PASSES_MAX; pass++) {
-    int64_t began = clock_monotonic_ns();
-    if (syncfs(fd) < 0 || clock_monotonic_ns() - began <= SYNC_PASS_SHORT_MS * NS_PER_MS)
-      return;
-  }
-}
 
 static void keeper_thaw(struct guardian *g, size_t i) {
   int frozen = GUARDIAN_VOLUME_FROZEN;
@@ -115,7 +110,7 @@ static void *keeper_main(void *context) {
       ;
     switch ((enum order)atomic_load(&k->order)) {
     case ORDER_SYNC:
-      keeper_sync(g->config->volumes[k->index].fd);
+      (void)syncfs(g->config->volumes[k->index].fd);
       break;
     case ORDER_FREEZE:
       keeper_freeze(g, k->index);
@@ -194,6 +189,13 @@ static bool any_freezing(const struct guardian *g) {
   return false;
 }
 
+static void sync_round(struct guardian *g) {
+  g->round++;
+  g->round_began_ns = clock_monotonic_ns();
+  for (size_t i = 0; i < g->config->volume_count; i++)
+    give_order(g, i, ORDER_SYNC);
+}
+
 static void freeze_level(struct guardian *g, unsigned level) {
   for (size_t i = 0; i < g->config->volume_count; i++)
     if (g->config->volumes[i].level == level)
@@ -219,6 +221,11 @@ static int first_failed(const struct guardian *g, unsigned level) {
 /* All orders of the present command are finished: the next level, or the answer. */
 static void advance(struct guardian *g) {
   uint32_t command = g->command;
+  if (command == GUARDIAN_COMMAND_SYNC && g->round < SYNC_ROUNDS_MAX && g->config->volume_count > 0 &&
+      clock_monotonic_ns() - g->round_began_ns > SYNC_ROUND_SHORT_MS * NS_PER_MS) {
+    sync_round(g);
+    return;
+  }
   if (command == GUARDIAN_COMMAND_HOLD) {
     int failed = first_failed(g, g->level);
     if (failed >= 0) {
@@ -282,8 +289,8 @@ static void obey(struct guardian *g, const struct guardian_request *request) {
     g->command = request->command;
     atomic_store(&g->leaving, false);
     if (request->command == GUARDIAN_COMMAND_SYNC) {
-      for (size_t i = 0; i < g->config->volume_count; i++)
-        give_order(g, i, ORDER_SYNC);
+      g->round = 0;
+      sync_round(g);
     } else {
       int64_t by_ns = clock_monotonic_ns() + request->argument_ns;
       if (g->deadline_ns == 0 || by_ns < g->deadline_ns)

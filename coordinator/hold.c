@@ -194,6 +194,11 @@ static void measure(struct hold *h) {
       last = h->shared->volumes[i].thawed_ns;
   }
   h->hold_ns = h->config.volume_count > 0 && last > first ? last - first : 0;
+  for (size_t i = 0; i < h->config.volume_count; i++)
+    log_debug("'%s': freeze called after %.2f ms, frozen after %.2f ms, thawed after %.2f ms", h->names[i],
+              clock_ns_to_ms(h->shared->volumes[i].freeze_began_ns - first),
+              clock_ns_to_ms(h->shared->volumes[i].frozen_ns - first),
+              clock_ns_to_ms(h->shared->volumes[i].thawed_ns - first));
 }
 
 int hold_end(struct hold *h, struct umbra_error *err) {
