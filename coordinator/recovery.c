@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "providers/provider.h"
+#include "view/loop.h"
 #include "view/users.h"
 #include "view/view.h"
 
@@ -112,6 +113,10 @@ static int remove_shadows(const json_t *document) {
     /* A program that outlived its umbra must not find its files gone and call that a backup. */
     if (r >= 0 && json_path_value(json_object_get(shadow, "volume"), &mount_point) >= 0)
       r = view_end_users(record, mount_point, &err);
+    const char *device = json_get_string_or(shadow, "device", NULL);
+    const char *image = json_get_string_or(json_object_get(record, "view"), "path", NULL);
+    if (r >= 0 && device && image)
+      r = loop_drop(device, image, &err);
     if (r >= 0)
       r = p->remove(record, &err);
     if (r < 0) {

@@ -137,17 +137,42 @@ static int check_required(const struct set *s, struct umbra_error *err) {
   return 0;
 }
 
-/* A set that stays has its images at hand as devices, for programs that read devices. */
-static int attach_device(struct set_member *m, struct umbra_error *err) {
+/* The image of a shadow copy that is one, else NULL. */
+static const char *image_of(const struct set_member *m) {
   const json_t *view = json_object_get(m->shadow.record, "view");
-  if (strcmp(json_get_string_or(view, "kind", ""), "image") != 0)
-    return 0;
-  const char *image;
-  int r = json_get_string(view, "path", &image, err);
-  CLEANUP_CLOSE int fd = -1;
+  return strcmp(json_get_string_or(view, "kind", ""), "image") == 0 ? json_get_string_or(view, "path", NULL) : NULL;
+}
+
+/*
+ * A set that stays has its images at hand as devices, for programs that read devices.  Until the journal names it a
+ * device goes by itself with its descriptor, after that recovery finds it.
+ */
+static int attach_devices(struct set *s, struct umbra_error *err) {
+  int fds[SET_VOLUMES_MAX], r = 0;
+  for (size_t i = 0; i < s->member_count; i++) {
+    struct set_member *m = &s->members[i];
+    const char *image = image_of(m);
+    fds[i] = -1;
+    if (image && r >= 0)
+      r = loop_open(image,
+                    (unsigned)json_get_integer_or(json_object_get(m->shadow.record, "view"), "sector_bytes", 512),
+                    false, &fds[i], &m->device, err);
+  }
   if (r >= 0)
-    r = loop_open(image, (unsigned)json_get_integer_or(view, "sector_bytes", 512), false, &fd, &m->device, err);
-  return r < 0 ? r : loop_keep(fd, err);
+    r = set_journal(s, err);
+  for (size_t i = 0; i < s->member_count; i++) {
+    if (fds[i] >= 0 && r >= 0)
+      r = loop_keep(fds[i], err);
+    if (fds[i] >= 0)
+      (void)close(fds[i]);
+  }
+  return r;
+}
+
+void set_drop_devices(struct set *s) {
+  for (size_t i = 0; i < s->member_count; i++)
+    if (s->members[i].device && image_of(&s->members[i]))
+      (void)loop_drop(s->members[i].device, image_of(&s->members[i]), NULL);
 }
 
 static json_t *catalogue_entry(const struct set *s) {
@@ -168,9 +193,8 @@ static json_t *catalogue_entry(const struct set *s) {
 
 enum set_event set_publish(struct set *s) {
   struct umbra_error *err = set_error(s);
-  for (size_t i = 0; i < s->member_count && !s->request.auto_release; i++)
-    if (attach_device(&s->members[i], err) < 0)
-      return SET_EVENT_FAILED;
+  if (!s->request.auto_release && attach_devices(s, err) < 0)
+    return SET_EVENT_FAILED;
   if (set_document_build(s, err) < 0 || check_required(s, err) < 0)
     return SET_EVENT_FAILED;
   /* The journal gets the finished records: who cleans up has to know by which view a program may still use them. */

@@ -236,6 +236,7 @@ enum set_event set_undo(struct set *s) {
   if (s->workers_active && !set_workers_idle(s))
     return SET_EVENT_NONE; /* cancelled; their end comes back here */
   s->workers_active = false;
+  set_drop_devices(s);
   run_all(s, WORKER_REMOVE, false);
   return s->workers_active ? SET_EVENT_NONE : removed(s);
 }

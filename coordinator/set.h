@@ -157,6 +157,8 @@ void set_guardian_clean_up(void *set);
 /* Rebuilds s->document and the file writers read. */
 int set_document_build(struct set *s, struct umbra_error *err);
 const char *set_consistency_name(enum set_consistency consistency);
+/* Detaches the loop devices of a set that came to nothing after all. */
+void set_drop_devices(struct set *s);
 /* What the set is by now: consistency, instant, degraded. */
 void set_judge(struct set *s);
 

@@ -222,6 +222,20 @@ static void pass_on(const struct runner *r, int number) {
   (void)syscall(SYS_pidfd_send_signal, r->pid_fd, number, NULL, 0);
 }
 
+/*
+ * Lets a stopped program go on, unless it has already: a shell's fg sends SIGCONT to the whole group, and the program
+ * may have gone on, and even stopped anew, before this process gets its turn.  Its old stop was taken note of by
+ * follow_stop().
+ */
+static void wake_up(const struct runner *r) {
+  siginfo_t went_on = {0}, stopped_anew = {0};
+  if (waitid(P_PID, (id_t)r->pid, &went_on, WCONTINUED | WNOHANG) == 0 && went_on.si_pid != 0)
+    return;
+  if (waitid(P_PID, (id_t)r->pid, &stopped_anew, WSTOPPED | WNOWAIT | WNOHANG) == 0 && stopped_anew.si_pid != 0)
+    return;
+  pass_on(r, SIGCONT);
+}
+
 /* Stops with the program, so that a shell sees the whole job stopped, and wakes it up again afterwards. */
 static void follow_stop(const struct runner *r) {
   siginfo_t info = {0};
@@ -232,7 +246,7 @@ static void follow_stop(const struct runner *r) {
   if (info.si_status == SIGSTOP || !is_foreground_job())
     return;
   stop_self(info.si_status);
-  pass_on(r, SIGCONT);
+  wake_up(r);
 }
 
 /* The terminal's signals (SI_KERNEL) went to the whole group. */
@@ -244,8 +258,15 @@ static void handle_signals(const struct runner *r) {
       follow_stop(r);
       continue;
     }
-    if (info.ssi_code != SI_KERNEL)
-      pass_on(r, number);
+    if (number == SIGCONT) {
+      wake_up(r);
+      continue;
+    }
+    /* Of those only the program's own stop counts (follow_stop): if this process stopped first, the shell would
+     * prompt while the program may still be reading the terminal. */
+    if (info.ssi_code == SI_KERNEL)
+      continue;
+    pass_on(r, number);
     if (number == SIGTSTP)
       stop_self(number);
   }

@@ -13,7 +13,7 @@ start_churn "$WORK/v/tree"
 mkdir "$WORK/out"
 {
   printf "config_version\t1.2\nsnapshot_root\t%s/out/\nno_create_root\t1\ncmd_rsync\t/usr/bin/rsync\n" "$WORK"
-  printf "rsync_long_args\t--delete --numeric-ids --relative -H\nlockfile\t%s/rsnapshot.pid\nretain\talpha\t3\n" "$WORK"
+  printf "rsync_long_args\t--delete --numeric-ids --relative -H --modify-window=-1\nlockfile\t%s/rsnapshot.pid\nretain\talpha\t3\n" "$WORK"
   printf "backup\t%s/v/tree/\there/\n" "$WORK"
 } >"$WORK/rsnapshot.conf"
 in_shadow "rsnapshot -c $WORK/rsnapshot.conf alpha"
