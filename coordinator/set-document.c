@@ -143,6 +143,14 @@ static const char *image_of(const struct set_member *m) {
   return strcmp(json_get_string_or(view, "kind", ""), "image") == 0 ? json_get_string_or(view, "path", NULL) : NULL;
 }
 
+/* The journal gets the finished records: who cleans up has to know by which view and device they are in use. */
+static int save_records(struct set *s, struct umbra_error *err) {
+  int r = 0;
+  for (size_t i = 0; i < s->member_count && r >= 0; i++)
+    r = s->members[i].shadow.services->save(&s->members[i].shadow, err);
+  return r;
+}
+
 /*
  * A set that stays has its images at hand as devices, for programs that read devices.  Until the journal names it a
  * device goes by itself with its descriptor, after that recovery finds it.
@@ -159,7 +167,7 @@ static int attach_devices(struct set *s, struct umbra_error *err) {
                     false, &fds[i], &m->device, err);
   }
   if (r >= 0)
-    r = set_journal(s, err);
+    r = save_records(s, err);
   for (size_t i = 0; i < s->member_count; i++) {
     if (fds[i] >= 0 && r >= 0)
       r = loop_keep(fds[i], err);
@@ -197,10 +205,8 @@ enum set_event set_publish(struct set *s) {
     return SET_EVENT_FAILED;
   if (set_document_build(s, err) < 0 || check_required(s, err) < 0)
     return SET_EVENT_FAILED;
-  /* The journal gets the finished records: who cleans up has to know by which view a program may still use them. */
-  for (size_t i = 0; i < s->member_count; i++)
-    if (s->members[i].shadow.services->save(&s->members[i].shadow, err) < 0)
-      return SET_EVENT_FAILED;
+  if (s->request.auto_release && save_records(s, err) < 0)
+    return SET_EVENT_FAILED;
   if (!s->request.auto_release) {
     CLEANUP_JSON json_t *entry = catalogue_entry(s);
     int r = entry ? catalog_put(s->coordinator->state_dir, s->id, entry, err)
