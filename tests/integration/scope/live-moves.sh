@@ -17,7 +17,8 @@ for type in ext4 xfs; do
   # Made before anything is freed: XFS's first walk may still see what lay in freed blocks, and copy them.
   head -c 3M /dev/urandom >"$v/store/overwritten"
   ln "$v/store/heavy" "$v/store/second-name"
-  setfattr -n user.large -v "$(head -c 400 /dev/urandom | base64 -w 0)" "$v/store/sub/deep"
+  # Beginning with a letter: setfattr takes 0s and 0x for encodings.
+  setfattr -n user.large -v "v$(head -c 400 /dev/urandom | base64 -w 0)" "$v/store/sub/deep"
   sync -f "$v"
 
   scope_drive "$type" in/dir-100 in/attributes || { cat "$WORK/drive.err" >&2; fail "$type: no clone"; }
