@@ -37,14 +37,16 @@ int spool_init(struct spool *s, int dir_fd, struct umbra_error *err) {
   s->buffer = malloc(SPOOL_BUFFER_BYTES);
   if (s->buffer)
     return 0;
-  spool_done(s);
+  (void)close(s->fd);
+  s->fd = -1;
   return error_code(err, -ENOMEM, "making a temporary list");
 }
 
 void spool_done(struct spool *s) {
-  free(s->buffer);
+  /* Without a buffer it was never made: then 0 is no descriptor of its. */
   if (s->buffer && s->fd >= 0)
     (void)close(s->fd);
+  free(s->buffer);
   *s = (struct spool){.fd = -1};
 }
 
