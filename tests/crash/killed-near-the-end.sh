@@ -10,7 +10,8 @@ alive() { kill -0 "$1" 2>/dev/null; }
 for _ in {1..15}; do
   "$UMBRA" --quiet create --provider clone "$WORK/a" >/dev/null 2>&1 &
   pid=$!
-  until grep -qsE '"(postcommitting|post-snapshot|publishing)"' "$UMBRA_RUNTIME_DIR"/sets/*.json || ! alive "$pid"; do :; done
+  # Its loop device is there: what is left of the way is the journal, keeping the device, and the catalogue's fsync.
+  until grep -qsF "$UMBRA_STATE_DIR" /sys/block/loop*/loop/backing_file || ! alive "$pid"; do :; done
   kill -KILL "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   "$UMBRA" --quiet delete --all
