@@ -8,7 +8,6 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/memory-lock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -29,7 +28,6 @@ enum set_event set_hold(struct set *s) {
     return SET_EVENT_FAILED;
   if (coordinator_cancelled(s->coordinator))
     return SET_EVENT_CANCEL;
-  memory_lock_self();
   log_hold();
   if (hold_begin(&s->hold, limit_ns(s), set_error(s)) < 0) {
     log_release();
@@ -100,7 +98,6 @@ static int end_hold(struct set *s) {
   s->held = false;
   s->hold_ns = s->hold.hold_ns;
   log_release();
-  memory_unlock_self();
   return r;
 }
 

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/memory-lock.h"
 #include "common/strv.h"
 
 #include <errno.h>
@@ -147,7 +148,11 @@ static int mark_hooks_told(struct set *s) {
 }
 
 enum set_event set_freeze(struct set *s) {
-  /* The bulk of what is dirty goes out while nobody stands still yet. */
+  /*
+   * Not right before the hold: locking takes as long as volumes need to become dirty again. After it, what is dirty goes
+   * out while nobody stands still yet.
+   */
+  memory_lock_self();
   if (hold_sync(&s->hold, 0, set_error(s)) < 0)
     return SET_EVENT_FAILED;
   arm_freeze_deadline(s);
@@ -177,6 +182,7 @@ static enum set_event thaw_levels(struct set *s) {
 }
 
 enum set_event set_thaw(struct set *s) {
+  memory_unlock_self();
   s->level = WRITER_SYSTEM;
   return thaw_levels(s);
 }

@@ -185,7 +185,10 @@ static int converge(struct clone *c, struct umbra_error *err) {
 }
 
 int rounds_run(struct clone *c, struct umbra_error *err) {
-  int r = converge(c, err);
+  /* Now: got right before the hold, memory would take longer than the volume needs to become dirty again. */
+  int r = last_round_reserve(&c->last, LAST_ROUND_BYTES_MIN, err);
+  if (r >= 0)
+    r = converge(c, err);
   for (unsigned plan = 1; r >= 0 && c->partial.on && plan < PARTIAL_PLANS_MAX; plan++) {
     uint64_t new_granules = 0;
     r = partial_plan(c, &c->todo, &new_granules, err);
