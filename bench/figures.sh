@@ -20,14 +20,15 @@ milliseconds() {
   awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", (b - a) * 1000 }'
 }
 
-# bare_freeze_ms DIRECTORY: FIFREEZE and FITHAW of that filesystem by themselves
+# bare_freeze_ms DIRECTORY...: FIFREEZE of those filesystems side by side, then FITHAW, by themselves
 bare_freeze_ms() {
-  python3 -c 'import fcntl, os, sys, time
-fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
-begin = time.monotonic()
-fcntl.ioctl(fd, 0xC0045877, 0)
-fcntl.ioctl(fd, 0xC0045878, 0)
-print((time.monotonic() - begin) * 1000)' "$1"
+  python3 -c 'import concurrent.futures, fcntl, os, sys, time
+fds = [os.open(d, os.O_RDONLY | os.O_DIRECTORY) for d in sys.argv[1:]]
+with concurrent.futures.ThreadPoolExecutor(len(fds)) as pool:
+  begin = time.monotonic()
+  list(pool.map(lambda fd: fcntl.ioctl(fd, 0xC0045877, 0), fds))
+  list(pool.map(lambda fd: fcntl.ioctl(fd, 0xC0045878, 0), fds))
+print((time.monotonic() - begin) * 1000)' "$@"
 }
 
 # start_random_writes DIRECTORY MEGABYTES_PER_S [SIZE]: 4 KiB each, until the script ends; LOAD is the process

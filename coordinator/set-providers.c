@@ -21,10 +21,14 @@ bool set_workers_idle(struct set *s) {
   return true;
 }
 
-static void run_all(struct set *s, enum worker_operation operation, bool alone) {
+static bool commits_alone(const struct set_member *m) { return m->commits_alone; }
+static bool catches_up(const struct set_member *m) { return m->provider->catches_up; }
+
+/* On the workers of the members that which() wants; NULL: of all. */
+static void run_on(struct set *s, enum worker_operation operation, bool (*which)(const struct set_member *)) {
   s->operation = operation;
   for (size_t i = 0; i < s->member_count; i++)
-    if (s->members[i].worker.started && (!alone || s->members[i].commits_alone)) {
+    if (s->members[i].worker.started && (!which || which(&s->members[i]))) {
       s->workers_active = true;
       worker_run(&s->members[i].worker, operation);
     }
@@ -77,6 +81,24 @@ static enum set_event removed(struct set *s) {
   return SET_EVENT_DONE;
 }
 
+/* Of precommitting: all; if there are several, once more those that fall behind meanwhile; those that commit by themselves. */
+static enum set_event next_phase(struct set *s) {
+  if (!s->caught_up) {
+    s->caught_up = true;
+    if (s->member_count > 1)
+      run_on(s, WORKER_PRECOMMIT, catches_up);
+    if (s->workers_active)
+      return SET_EVENT_NONE;
+  }
+  if (!s->alone_phase) {
+    s->alone_phase = true;
+    run_on(s, WORKER_COMMIT, commits_alone);
+    if (s->workers_active)
+      return SET_EVENT_NONE;
+  }
+  return SET_EVENT_DONE;
+}
+
 /* An operation has ended on all workers: what that means in the present state. */
 static enum set_event operation_ended(struct set *s) {
   if (s->operation == WORKER_REMOVE)
@@ -96,12 +118,7 @@ static enum set_event operation_ended(struct set *s) {
   }
   if (r < 0)
     return SET_EVENT_FAILED;
-  if (s->state == SET_PRECOMMITTING && !s->alone_phase) {
-    s->alone_phase = true;
-    run_all(s, WORKER_COMMIT, true);
-    return s->workers_active ? SET_EVENT_NONE : SET_EVENT_DONE;
-  }
-  return SET_EVENT_DONE;
+  return s->state == SET_PRECOMMITTING ? next_phase(s) : SET_EVENT_DONE;
 }
 
 static void cancel_if_one_failed(struct set *s) {
@@ -211,24 +228,24 @@ void set_stop_workers(struct set *s) {
 enum set_event set_prepare(struct set *s) {
   if (!s->members[0].worker.started && set_start_workers(s, set_error(s)) < 0)
     return SET_EVENT_FAILED;
-  run_all(s, WORKER_PREPARE, false);
+  run_on(s, WORKER_PREPARE, NULL);
   return SET_EVENT_NONE;
 }
 
 enum set_event set_precommit(struct set *s) {
-  s->alone_phase = false;
-  run_all(s, WORKER_PRECOMMIT, false);
+  s->caught_up = s->alone_phase = false;
+  run_on(s, WORKER_PRECOMMIT, NULL);
   return SET_EVENT_NONE;
 }
 
 enum set_event set_postcommit(struct set *s) {
-  run_all(s, WORKER_POSTCOMMIT, false);
+  run_on(s, WORKER_POSTCOMMIT, NULL);
   return SET_EVENT_NONE;
 }
 
 enum set_event set_rewind(struct set *s) {
   s->commit_tries = 0;
-  run_all(s, WORKER_REMOVE, false);
+  run_on(s, WORKER_REMOVE, NULL);
   return SET_EVENT_NONE;
 }
 
@@ -237,7 +254,7 @@ enum set_event set_undo(struct set *s) {
     return SET_EVENT_NONE; /* cancelled; their end comes back here */
   s->workers_active = false;
   set_drop_devices(s);
-  run_all(s, WORKER_REMOVE, false);
+  run_on(s, WORKER_REMOVE, NULL);
   return s->workers_active ? SET_EVENT_NONE : removed(s);
 }
 
@@ -257,7 +274,7 @@ enum set_event set_retire_shadows(struct set *s) {
   }
   for (size_t i = 0; i < s->member_count; i++)
     if (s->members[i].worker.started) {
-      run_all(s, WORKER_REMOVE, false);
+      run_on(s, WORKER_REMOVE, NULL);
       return SET_EVENT_NONE;
     }
   return removed(s);

@@ -76,6 +76,7 @@ struct set {
   int workers_event;   /* eventfd: a worker has finished */
   bool workers_active; /* an operation is under way whose end moves the set */
   enum worker_operation operation;
+  bool caught_up;   /* precommitting: those that copy have done so once more */
   bool alone_phase; /* precommitting: those that commit alone do */
 
   struct hold hold;

@@ -88,6 +88,11 @@ struct provider {
   bool instant;           /* false: never one instant by itself */
   bool can_persist;
   bool can_read_write;
+  /*
+   * precommit copies what changed. When several shadow copies are prepared together it is called once more after all have ended,
+   * since the first to be ready falls behind while the last still works.
+   */
+  bool catches_up;
   bool only_by_name;      /* never chosen by itself (null, exec without a match) */
   /*
    * Works on a volume with !can_freeze as well: the coordinator then does not freeze that volume, and commit itself finds out

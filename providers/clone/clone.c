@@ -171,6 +171,7 @@ const struct provider clone_provider = {
     .summary = "a copy of the volume's block device, made while it is in use",
     .hold = PROVIDER_HOLD_NEEDED,
     .instant = true,
+    .catches_up = true,
     .can_persist = true,
     .can_read_write = false,
     .can_shadow = clone_can_shadow,

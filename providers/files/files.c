@@ -344,6 +344,7 @@ const struct provider files_provider = {
     .summary = "copy of the files themselves; needs neither raw device nor particular filesystem",
     .hold = PROVIDER_HOLD_NEEDED,
     .instant = true,
+    .catches_up = true,
     .can_persist = true,
     .can_read_write = false,
     .without_freeze = true,
