@@ -54,7 +54,8 @@ torture /dev/md1 1 2
 dmsetup create broken --table "$(printf '0 20000 linear /dev/vdb 0\n20000 8 error\n20008 20000 linear /dev/vdb 20008\n')" || fail "dmsetup"
 mkfs.ext4 -q -b 4096 -E nodiscard /dev/mapper/broken || fail "mkfs"
 mkdir "$WORK/broken"; mount /dev/mapper/broken "$WORK/broken"
-fallocate -l 14M "$WORK/broken/all" || fail "fallocate"
+# All of it, so that the bad place is in use.
+fallocate -l "$(($(stat -f -c %a "$WORK/broken") * 4096))" "$WORK/broken/all" || fail "fallocate"
 mkdir -p "$WORK/storage"
 expect_status 1 timeout 60 "$BUILD/tests/provider-drive" clone "$WORK/broken" "$WORK/storage"
 expect_output "reading device '/dev/(mapper/broken|dm-[0-9]+)' at offset [0-9]+: "
