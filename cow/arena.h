@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What of an engine outlives its server (DESIGN.md, E12): memory files whose descriptors the supervisor keeps and hands to the next
- * server.  Locked by mlockall, not by this file.  A region is reserved in address space at its largest and grows without moving, so
- * that readers need no lock.
- *
- * Regions: the header (struct cow_arena_header), the keys (one a slot), P, S.
+ * What of an engine outlives its server (DESIGN.md, E12): memory files whose descriptors the supervisor keeps and
+ * hands to the next server.  Sparse: a page counts from its first use.
  */
 #ifndef COW_ARENA_H
 #define COW_ARENA_H
@@ -15,26 +12,70 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum cow_region { COW_REGION_HEADER, COW_REGION_KEYS, COW_REGION_COVERED, COW_REGION_SKIP, COW_REGIONS };
-
-struct cow_arena {
-  int fds[COW_REGIONS];     /* memfds; owned */
-  void *at[COW_REGIONS];    /* mapped shared, reserved to bytes_max */
-  uint64_t bytes[COW_REGIONS], bytes_max[COW_REGIONS];
+enum cow_region {
+  COW_REGION_HEADER,    /* struct cow_arena_header */
+  COW_REGION_KEYS,      /* an atomic 64-bit key a slot */
+  COW_REGION_COVERED_A, /* P: one bit a chunk; A and B take turns, see cow_arena_header.instant */
+  COW_REGION_COVERED_B,
+  COW_REGIONS,
 };
 
-/* New, all zero. Geometry decides the sizes of COVERED and SKIP; KEYS starts empty and may grow to slots_max. */
+enum cow_shadow_state {
+  COW_SHADOW_FREE,
+  COW_SHADOW_BEGUN,
+  COW_SHADOW_LIVE,
+  COW_SHADOW_DROPPED,
+  COW_SHADOW_DELETING,
+  COW_SHADOW_STATES,
+};
+
+/* One shadow copy. The state is stored last when it begins to mean something, first when it ceases to. */
+struct cow_arena_shadow {
+  char id[37];
+  char why[91]; /* dropped: what for */
+  _Atomic uint32_t state;
+  uint32_t number;
+  int64_t created_ns;
+};
+
+struct cow_arena_header {
+  uint64_t magic, volume_bytes;
+  uint32_t chunk_bytes, slots_max;
+  /*
+   * The present epoch and which region is its P, in one word: number << 1 | region. This store is the instant:
+   * whoever is BEGUN with this number is live.
+   */
+  _Atomic uint64_t instant;
+  uint32_t next_number;
+  struct cow_arena_shadow shadows[COW_SHADOWS_MAX];
+};
+
+struct cow_arena {
+  int fds[COW_REGIONS];  /* owned */
+  void *at[COW_REGIONS]; /* mapped shared */
+  uint64_t bytes[COW_REGIONS];
+  struct cow_arena_header *header; /* = at[COW_REGION_HEADER] */
+  _Atomic uint64_t *keys;          /* = at[COW_REGION_KEYS] */
+};
+
+/* New: no shadow copies, no keys. -EINVAL for a geometry that is none. */
 int cow_arena_create(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max, struct umbra_error *err);
 
-/* From the descriptors another process left (takes ownership of them, also on failure). Sizes are checked, never believed. */
-int cow_arena_adopt(struct cow_arena *a, const int fds[COW_REGIONS], const struct cow_geometry *g, uint32_t slots_max,
-                    struct umbra_error *err);
+/* From the descriptors of another process, which it takes, also on failure. Sizes and header are checked: -EUCLEAN.
+ */
+int cow_arena_adopt(struct cow_arena *a, const int fds[COW_REGIONS], struct umbra_error *err);
+
+/* Unmaps and closes. What another process holds stays. Fine on a zeroed one. */
 void cow_arena_done(struct cow_arena *a);
 
-/* Room for at least this many keys. Existing ones stay where they are. Blocks on memory only. */
-int cow_arena_grow_keys(struct cow_arena *a, uint32_t slots, struct umbra_error *err);
+/* Calls for each key that is not 0, reading only the pages that are in use. Ends at visit() != 0, which is returned.
+ */
+int cow_arena_visit_keys(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
+                         void *context);
 
-/* Zeroes a region by giving its pages back: O(pages in use), to be called outside a pause. */
+/* Zeroes a region by giving its pages back. */
 int cow_arena_clear(struct cow_arena *a, enum cow_region region, struct umbra_error *err);
+
+uint64_t cow_arena_memory_bytes(const struct cow_arena *a); /* pages in use, by fstat */
 
 #endif

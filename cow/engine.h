@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The copy-on-write engine of one attached volume (DESIGN.md).  Fronts call read, write, discard and flush from many threads; the
- * control thread makes and removes shadow copies.  Everything blocks: I/O is synchronous on purpose (E12).
+ * The copy-on-write engine of one attached volume (DESIGN.md).  Fronts call read, write, discard and flush from many
+ * threads; one control thread makes and removes shadow copies.  Everything blocks: I/O is synchronous on purpose
+ * (E12).
  *
- * Buffers are aligned to COW_BUFFER_ALIGNMENT, offsets and lengths are multiples of 512 and at most COW_COPY_BYTES_MAX long
- * (discard: any length).  All functions return 0 or a negative errno; those without an err are on the I/O path and allocate
- * nothing.
+ * Buffers of the live volume are aligned to COW_BUFFER_ALIGNMENT, offsets and lengths are multiples of 512 and at
+ * most COW_REQUEST_BYTES_MAX long (discard and zero: any length); -EINVAL otherwise. All functions return 0 or a
+ * negative errno; those without an err are on the I/O path and allocate nothing.
  */
 #ifndef COW_ENGINE_H
 #define COW_ENGINE_H
@@ -24,101 +25,98 @@ struct cow_engine;
 enum cow_full_policy { COW_FULL_DROP_OLDEST, COW_FULL_DROP_NEWEST, COW_FULL_STOP_WRITES };
 
 enum cow_event_kind {
-  COW_EVENT_STORAGE_HIGH,    /* over 80 % of its limit */
-  COW_EVENT_DROPPED,         /* a shadow copy; why says what for */
-  COW_EVENT_RECLAIMED,       /* a deleted shadow copy is gone */
-  COW_EVENT_ORIGIN_CHANGED,  /* somebody wrote past the engine: all were dropped */
+  COW_EVENT_STORAGE_HIGH, /* COW_STORAGE_WARN_PERCENT of the limit are used */
+  COW_EVENT_DROPPED,      /* a shadow copy; why says what for */
 };
 struct cow_event {
   enum cow_event_kind kind;
-  char shadow[37];           /* id, or empty */
-  char why[256];
+  char shadow[37]; /* id, or empty */
+  char why[91];
 };
 
 struct cow_engine_options {
-  struct cow_geometry geometry;
-  int origin_fd;             /* O_RDWR | O_DIRECT; borrowed */
+  int origin_fd;               /* O_RDWR | O_DIRECT; borrowed */
   struct cow_storage *storage; /* borrowed */
-  struct cow_arena *arena;     /* borrowed */
+  struct cow_arena *arena;     /* borrowed; new, or left by a server that died */
   enum cow_full_policy full_policy;
-  /* From whatever thread it happens on; must not block or call the engine. */
+  /* From whatever thread it happens on, with locks held: must not block, nor call the engine. May be NULL. */
   void (*event)(const struct cow_event *event, void *context);
   void *event_context;
 };
 
 /*
- * Starts on an arena: a fresh one (all zero; persistent shadow copies and their entries are then taken over from storage) or one that a
- * dead server left (everything is rebuilt from it; a copy half-way is as if it had not begun). Starts the background thread.
+ * Builds what is not in the arena (entries by chunk, P's bits of entries, what storage has in use) and goes on where
+ * the last server was: a copy half-way is as if it had not begun. Starts the thread that frees what is not needed.
  */
 int cow_engine_open(const struct cow_engine_options *options, struct cow_engine **ret, struct umbra_error *err);
-/* All I/O has ended and no shadow copy is open. Persistent ones stay in storage, volatile ones are gone. NULL is fine. */
+/* No call is under way, no shadow copy open. The arena keeps everything. NULL is fine. */
 void cow_engine_close(struct cow_engine *e);
+
+const struct cow_geometry *cow_engine_geometry(const struct cow_engine *e);
 
 /* The live volume. */
 int cow_engine_read(struct cow_engine *e, void *buffer, size_t length_bytes, uint64_t offset_bytes);
 int cow_engine_write(struct cow_engine *e, const void *buffer, size_t length_bytes, uint64_t offset_bytes);
-int cow_engine_discard(struct cow_engine *e, uint64_t offset_bytes, uint64_t length_bytes); /* reads as zeros afterwards */
-int cow_engine_zero(struct cow_engine *e, uint64_t offset_bytes, uint64_t length_bytes);
+int cow_engine_zero(struct cow_engine *e, uint64_t offset_bytes,
+                    uint64_t length_bytes); /* also a discard: reads as zeros */
 int cow_engine_flush(struct cow_engine *e);
 
-/* Making one: begin (long work, allocates) → pause → commit → resume → settle. abort from anywhere. */
-struct cow_shadow_options {
-  char id[37];
-  bool persistent, read_write;
-};
-int cow_engine_begin(struct cow_engine *e, const struct cow_shadow_options *options, struct umbra_error *err);
-void cow_engine_pause(struct cow_engine *e);  /* waits for writes under way; new ones wait */
-int cow_engine_commit(struct cow_engine *e, const char *id); /* while paused; O(1), no memory, no I/O */
-void cow_engine_resume(struct cow_engine *e);
-int cow_engine_settle(struct cow_engine *e, const char *id, struct umbra_error *err); /* durable if persistent; starts learning S */
+/*
+ * Making one: begin (memory, a place in the table) → commit → settle; abort before commit. One at a time, -EBUSY.
+ * commit is the instant: writes under way end before it, new ones wait for it; no memory, no I/O of its own.
+ */
+int cow_engine_begin(struct cow_engine *e, const char *id, struct umbra_error *err);
+int cow_engine_commit(struct cow_engine *e, const char *id);
 int cow_engine_abort(struct cow_engine *e, const char *id, struct umbra_error *err);
 
-/* -EBUSY while open, unless force: then readers get EIO. Returns at once; space comes back in the background. */
+/* -EBUSY while open, unless force: readers then get EIO. Space comes back in the background. */
 int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct umbra_error *err);
-int cow_engine_drop_all(struct cow_engine *e, const char *why); /* loudly */
-int cow_engine_wait_reclaimed(struct cow_engine *e);            /* until nothing is being freed (tests, detach) */
+/* All live ones, each with an event. */
+void cow_engine_drop_all(struct cow_engine *e, const char *why);
+/* Until nothing waits to be freed. */
+void cow_engine_wait_reclaimed(struct cow_engine *e);
 
-/* Reading one. A handle keeps it from being deleted, not from being dropped (then -EIO). */
+/* Reading one. A handle keeps it from being deleted, not from being dropped: then -EIO. Buffers as for the live
+ * volume. */
 struct cow_shadow;
-int cow_shadow_open(struct cow_engine *e, const char *id, bool write, struct cow_shadow **ret, struct umbra_error *err);
+int cow_shadow_open(struct cow_engine *e, const char *id, struct cow_shadow **ret, struct umbra_error *err);
 void cow_shadow_close(struct cow_shadow *s);
 int cow_shadow_read(struct cow_shadow *s, void *buffer, size_t length_bytes, uint64_t offset_bytes);
-int cow_shadow_write(struct cow_shadow *s, const void *buffer, size_t length_bytes, uint64_t offset_bytes); /* -EROFS */
-/* After auto-recovery: what was written stays, nothing more may be. */
-int cow_shadow_seal(struct cow_shadow *s);
 
-/* Inventory, oldest first. */
 struct cow_shadow_info {
   char id[37];
+  char why[91]; /* dropped: what for */
   uint32_t number;
-  int64_t created_ns;     /* CLOCK_REALTIME of the commit */
-  bool persistent, read_write, dropped, deleting;
+  int64_t created_ns; /* realtime, of the commit */
+  enum cow_shadow_state state;
   unsigned open_count;
-  uint64_t storage_bytes; /* slots that only this one needs now */
 };
-size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_t count_max); /* returns how many there are */
+/* Oldest first; returns how many there are, of which count_max are filled in. */
+size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_t count_max);
 
 struct cow_engine_status {
-  uint64_t storage_used_bytes, storage_bytes, storage_limit_bytes;
-  uint64_t writes, chunks_copied, chunks_skipped, chunks_zeroed; /* since the server started */
+  uint64_t chunks_copied, bytes_written; /* since the server started */
   uint64_t memory_bytes;
-  bool learning;
+  struct cow_storage_status storage;
 };
 void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret);
 
 /*
- * What changed between shadow copy `from` and `to` (NULL: now), as runs of chunks in ascending order. from must be older. Runs
- * end at visit() != 0, which is returned. -ESTALE: not known (a crash in between lost it); use all of the volume.
+ * What differs between shadow copies from and to (NULL: now), exact to the chunk, as ascending runs. from must be
+ * older and stays open as long. Ends at visit() != 0, which is returned.
  */
 int cow_engine_difference(struct cow_engine *e, const char *from, const char *to,
                           int (*visit)(uint64_t offset_bytes, uint64_t length_bytes, void *context), void *context,
                           struct umbra_error *err);
 
 /*
- * Rolls the live volume back. It must not be mounted (the caller sees to that). Goes through the write path, so that other shadow copies
- * stay valid and running it again after a crash goes on. progress may return != 0 to stop early.
+ * Makes the live volume what the shadow copy is. Nobody may use it meanwhile (the caller sees to that). Goes through
+ * the write path: other shadow copies stay valid, and doing it again after a crash goes on. *ret_bytes (may be NULL):
+ * how much was put back.
  */
-int cow_engine_revert(struct cow_engine *e, const char *id, int (*progress)(uint64_t done_bytes, uint64_t total_bytes, void *),
-                      void *context, struct umbra_error *err);
+int cow_engine_revert(struct cow_engine *e, const char *id, uint64_t *ret_bytes, struct umbra_error *err);
+
+/* Everything that DESIGN.md says of the index holds: for tests and debug builds; stops the world. */
+bool cow_engine_check(struct cow_engine *e);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "providers/btrfs/btrfs.h"
 #include "providers/clone/clone.h"
+#include "providers/cow/cow.h"
 #include "providers/exec/exec.h"
 #include "providers/files/files.h"
 #include "providers/null/null.h"
@@ -14,6 +15,7 @@
 const struct provider *const providers[] = {
     &exec_provider,
     &btrfs_provider,
+    &cow_provider,
     &clone_provider,
     &null_provider,
     &files_provider,

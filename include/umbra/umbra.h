@@ -132,6 +132,34 @@ void umbra_set_free(struct umbra_set *set); /* NULL is fine. Auto-release sets g
  */
 int umbra_restore_event(struct umbra_client *client, const char *event, const char *components, char **ret_json);
 
+/* ---- attached volumes ---- */
+/*
+ * Attaches block device to umbra as name (letters, digits, "._-", at most 63): the volume is then used through *ret_path (/dev/umbra/NAME;
+ * caller frees), and its shadow copies are made at once. The device must not be in use. Nothing on it changes. Takes root. Options:
+ *   "storage"  a directory or block device elsewhere for what is overwritten (default: the state directory)
+ *   "limit"    bytes of it, decimal (default: a tenth of the device, at least 64 MiB)
+ *   "chunk"    bytes that are copied as one: 4096 to 65536, a power of two (default 16384)
+ *   "full"     "drop-oldest" (default), "drop-newest" or "stop-writes", when the storage is full
+ */
+struct umbra_attach_option {
+  const char *name, *value;
+};
+int umbra_attach(struct umbra_client *client, const char *device, const char *name, const struct umbra_attach_option *options,
+                 size_t option_count, char **ret_path);
+
+/* The plain device is there again, byte for byte. -EBUSY while it is mounted or open, or, unless force, has shadow copies. */
+int umbra_detach(struct umbra_client *client, const char *name, int force);
+
+/* Starts the programs of an attached volume anew, as after an update. What uses the volume notices a pause. */
+int umbra_attached_restart(struct umbra_client *client, const char *name);
+
+/* What changed between shadow copy from and to (NULL: now) of an attached volume, exact to its chunks, as runs of bytes. */
+typedef int (*umbra_difference_visit)(void *userdata, uint64_t offset_bytes, uint64_t length_bytes);
+int umbra_difference(struct umbra_client *client, const char *from, const char *to, umbra_difference_visit visit, void *userdata);
+
+/* Makes an attached volume what the shadow copy is. It must not be mounted. Can be repeated. */
+int umbra_revert(struct umbra_client *client, const char *id, uint64_t *ret_bytes);
+
 #ifdef __cplusplus
 }
 #endif

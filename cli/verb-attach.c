@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* umbra attach, umbra detach: volumes whose shadow copies are made at once. */
+#include "cli/cli.h"
+
+#include "common/cleanup.h"
+#include "common/json.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { OPTION_STORAGE = 1, OPTION_LIMIT, OPTION_CHUNK, OPTION_FULL, OPTION_FORCE, OPTION_RESTART };
+
+static const struct option attach_options[] = {
+    {"storage", required_argument, NULL, OPTION_STORAGE},
+    {"limit", required_argument, NULL, OPTION_LIMIT},
+    {"chunk", required_argument, NULL, OPTION_CHUNK},
+    {"full", required_argument, NULL, OPTION_FULL},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+static const struct option detach_options[] = {
+    {"force", no_argument, NULL, OPTION_FORCE},
+    {"restart", no_argument, NULL, OPTION_RESTART},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+static const char *const names[] = {
+    [OPTION_STORAGE] = "storage", [OPTION_LIMIT] = "limit", [OPTION_CHUNK] = "chunk", [OPTION_FULL] = "full"};
+
+static int run_attach(struct cli *cli, int argc, char **argv) {
+  struct umbra_attach_option given[8];
+  size_t count = 0;
+  int option;
+  while ((option = getopt_long(argc, argv, "h", attach_options, NULL)) != -1) {
+    if (option == 'h')
+      return cli_help(&verb_attach);
+    if (option == '?' || count == sizeof given / sizeof given[0])
+      return STATUS_USAGE;
+    given[count++] = (struct umbra_attach_option){names[option], optarg};
+  }
+  if (argc - optind != 2)
+    return cli_usage(&verb_attach, "a device and a name");
+  CLEANUP_FREE char *path = NULL;
+  if (umbra_attach(cli->client, argv[optind], argv[optind + 1], given, count, &path) < 0)
+    return cli_failed(cli, "attaching '%s'", argv[optind]);
+  if (cli->json) {
+    CLEANUP_JSON json_t *document = json_pack("{s:s}", "device", path);
+    cli_print_json(document);
+  } else
+    printf("%s\n", path);
+  return STATUS_DONE;
+}
+
+static int run_detach(struct cli *cli, int argc, char **argv) {
+  bool force = false, restart = false;
+  int option;
+  while ((option = getopt_long(argc, argv, "h", detach_options, NULL)) != -1)
+    switch (option) {
+    case OPTION_FORCE:
+      force = true;
+      break;
+    case OPTION_RESTART:
+      restart = true;
+      break;
+    case 'h':
+      return cli_help(&verb_detach);
+    default:
+      return STATUS_USAGE;
+    }
+  if (argc - optind != 1 || (force && restart))
+    return cli_usage(&verb_detach, "a name");
+  if (restart)
+    return umbra_attached_restart(cli->client, argv[optind]) < 0 ? cli_failed(cli, "restarting '%s'", argv[optind])
+                                                                 : STATUS_DONE;
+  return umbra_detach(cli->client, argv[optind], force) < 0 ? cli_failed(cli, "detaching '%s'", argv[optind])
+                                                            : STATUS_DONE;
+}
+
+const struct verb verb_attach = {
+    .name = "attach",
+    .usage = "[OPTION…] DEVICE NAME",
+    .summary = "put umbra below a volume, so that its shadow copies are made at once",
+    .help = "  --storage WHERE   directory or block device elsewhere for what is overwritten\n"
+            "  --limit BYTES     how much of it (default: a tenth of the device)\n"
+            "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
+            "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n",
+    .run = run_attach,
+};
+
+const struct verb verb_detach = {
+    .name = "detach",
+    .usage = "[--force | --restart] NAME",
+    .summary = "give the plain device back",
+    .help = "  --force           although it has shadow copies: they go with it\n"
+            "  --restart         only start its programs anew, as after an update\n",
+    .run = run_detach,
+};

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of the engine share. Lock ranks: DESIGN.md.
+ */
+#ifndef COW_ENGINE_STATE_H
+#define COW_ENGINE_STATE_H
+
+#include "cow/engine.h"
+#include "cow/map.h"
+#include "cow/shadows.h"
+
+#include <pthread.h>
+
+enum {
+  COW_STRIPES = 1024,           /* locks of chunks */
+  COW_STRIPE_CHUNKS = 16,       /* neighbours that share one */
+  COW_COPY_BYTES_MAX = 1 << 18, /* copied out in one go */
+  COW_COPY_BUFFERS = 32,        /* who finds none waits */
+};
+
+struct cow_engine {
+  /* Configuration. */
+  struct cow_geometry geometry;
+  int origin_fd;
+  struct cow_storage *storage;
+  struct cow_arena *arena;
+  enum cow_full_policy full_policy;
+  void (*event)(const struct cow_event *event, void *context);
+  void *event_context;
+
+  pthread_mutex_t control;              /* rank 1: begin, commit, abort, delete, revert */
+  pthread_rwlock_t epoch;               /* rank 2 */
+  pthread_mutex_t stripes[COW_STRIPES]; /* rank 3 */
+  pthread_mutex_t reclaim;              /* rank 4: one frees at a time, and open counts */
+  pthread_rwlock_t map_lock;            /* rank 5 */
+  struct cow_map map;
+
+  _Atomic uint32_t live_count;
+  unsigned open_counts[COW_SHADOWS_MAX]; /* under reclaim */
+  unsigned char *buffers;                /* COW_COPY_BUFFERS of COW_COPY_BYTES_MAX */
+  unsigned free_buffers[COW_COPY_BUFFERS], free_buffer_count;
+  pthread_mutex_t buffers_lock; /* a leaf */
+  pthread_cond_t buffer_free;
+
+  pthread_t reclaimer;
+  bool reclaimer_started, ending, reclaim_wanted, reclaiming; /* under reclaim */
+  pthread_cond_t reclaim_change;
+
+  _Atomic uint64_t chunks_copied, bytes_written;
+  atomic_bool warned;
+};
+
+static inline uint32_t cow_epoch_now(const struct cow_engine *e) {
+  return (uint32_t)(atomic_load_explicit(&e->arena->header->instant, memory_order_acquire) >> 1);
+}
+/* P of the present epoch. */
+static inline _Atomic uint64_t *cow_covered(const struct cow_engine *e) {
+  uint64_t instant = atomic_load_explicit(&e->arena->header->instant, memory_order_acquire);
+  return e->arena->at[COW_REGION_COVERED_A + (instant & 1)];
+}
+static inline bool cow_is_covered(const _Atomic uint64_t *p, uint64_t chunk) {
+  return atomic_load_explicit(&p[chunk / 64], memory_order_acquire) >> (chunk % 64) & 1;
+}
+
+/* cover.c: afterwards P has the chunks, or no shadow copy needs them. Called with epoch held shared. */
+int cow_cover(struct cow_engine *e, uint64_t first, uint64_t last);
+
+/* reclaim.c */
+int cow_reclaim_start(struct cow_engine *e, struct umbra_error *err);
+void cow_reclaim_stop(struct cow_engine *e);
+void cow_reclaim_wake(struct cow_engine *e);
+/* Drops shadow copies by the policy until a slot is free or nobody is left. 0, or -ENOSPC: writes are to stop. */
+int cow_make_room(struct cow_engine *e);
+/* Drops the live ones with a number > after: what they need cannot be kept. */
+void cow_drop_after(struct cow_engine *e, uint32_t after, const char *why);
+
+void cow_engine_tell(struct cow_engine *e, enum cow_event_kind kind, const char *shadow, const char *why);
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cow/engine.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "cow/engine-state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int init_locks(struct cow_engine *e) {
+  pthread_rwlockattr_t writer_first;
+  pthread_rwlockattr_init(&writer_first);
+  /* An instant must not wait for a stream of writes to pause by itself. */
+  pthread_rwlockattr_setkind_np(&writer_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+  pthread_rwlock_init(&e->epoch, &writer_first);
+  pthread_rwlockattr_destroy(&writer_first);
+  pthread_rwlock_init(&e->map_lock, NULL);
+  pthread_mutex_init(&e->control, NULL);
+  pthread_mutex_init(&e->reclaim, NULL);
+  pthread_mutex_init(&e->buffers_lock, NULL);
+  pthread_cond_init(&e->buffer_free, NULL);
+  pthread_cond_init(&e->reclaim_change, NULL);
+  for (size_t i = 0; i < COW_STRIPES; i++)
+    pthread_mutex_init(&e->stripes[i], NULL);
+  for (unsigned i = 0; i < COW_COPY_BUFFERS; i++)
+    e->free_buffers[e->free_buffer_count++] = i;
+  e->buffers = aligned_alloc(COW_BUFFER_ALIGNMENT, (size_t)COW_COPY_BUFFERS * COW_COPY_BYTES_MAX);
+  if (!e->buffers)
+    return -ENOMEM;
+  memset(e->buffers, 0, (size_t)COW_COPY_BUFFERS * COW_COPY_BYTES_MAX); /* in memory from now on */
+  return 0;
+}
+
+/* What a server that died left half done becomes what it should be (E12). */
+static void settle_table(struct cow_engine *e) {
+  struct cow_arena_header *h = e->arena->header;
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
+    struct cow_arena_shadow *s = &h->shadows[i];
+    if (cow_shadow_state_of(s) == COW_SHADOW_BEGUN)
+      (void)cow_shadow_move(s, s->number == cow_epoch_now(e) ? COW_SHADOW_EVENT_COMMIT : COW_SHADOW_EVENT_ABORT);
+    if (cow_shadow_state_of(s) == COW_SHADOW_LIVE)
+      atomic_fetch_add(&e->live_count, 1);
+  }
+}
+
+static int take_over_key(uint32_t slot, uint64_t key, void *context) {
+  struct cow_engine *e = context;
+  uint64_t chunk = cow_key_chunk(key);
+  uint32_t epoch = cow_key_epoch(key), now = cow_epoch_now(e);
+  if (slot >= e->map.slots_max || chunk >= cow_chunk_count(&e->geometry) || epoch == 0 || epoch > now)
+    return -EUCLEAN;
+  int r = cow_storage_claim(e->storage, slot);
+  if (r < 0)
+    return r;
+  cow_map_insert(&e->map, slot, true);
+  if (epoch == now)
+    atomic_fetch_or(&cow_covered(e)[chunk / 64], UINT64_C(1) << (chunk % 64));
+  return 0;
+}
+
+int cow_engine_open(const struct cow_engine_options *options, struct cow_engine **ret, struct umbra_error *err) {
+  struct cow_engine *e = calloc(1, sizeof *e);
+  if (!e)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting the engine");
+  *e = (struct cow_engine){
+      .geometry = {.volume_bytes = options->arena->header->volume_bytes,
+                   .chunk_bytes = options->arena->header->chunk_bytes},
+      .origin_fd = options->origin_fd,
+      .storage = options->storage,
+      .arena = options->arena,
+      .full_policy = options->full_policy,
+      .event = options->event,
+      .event_context = options->event_context,
+  };
+  int r = init_locks(e);
+  if (r >= 0)
+    r = cow_map_init(&e->map, e->arena->keys, e->arena->header->slots_max);
+  if (r < 0) {
+    cow_engine_close(e);
+    return error_set(err, r, UMBRA_REASON_INTERNAL, "memory for the engine");
+  }
+  settle_table(e);
+  r = cow_arena_visit_keys(e->arena, take_over_key, e);
+  if (r < 0)
+    (void)error_set(err, r, UMBRA_REASON_DAMAGED,
+                    "taking over the last server's shadow copies: its table is damaged");
+  else
+    r = cow_reclaim_start(e, err);
+  if (r < 0) {
+    cow_engine_close(e);
+    return r;
+  }
+  *ret = e;
+  return 0;
+}
+
+void cow_engine_close(struct cow_engine *e) {
+  if (!e)
+    return;
+  cow_reclaim_stop(e);
+  cow_map_done(&e->map);
+  free(e->buffers);
+  for (size_t i = 0; i < COW_STRIPES; i++)
+    pthread_mutex_destroy(&e->stripes[i]);
+  pthread_cond_destroy(&e->reclaim_change);
+  pthread_cond_destroy(&e->buffer_free);
+  pthread_mutex_destroy(&e->buffers_lock);
+  pthread_mutex_destroy(&e->reclaim);
+  pthread_mutex_destroy(&e->control);
+  pthread_rwlock_destroy(&e->map_lock);
+  pthread_rwlock_destroy(&e->epoch);
+  free(e);
+}
+
+const struct cow_geometry *cow_engine_geometry(const struct cow_engine *e) { return &e->geometry; }
+
+/* length_max: 0 for none. */
+static bool in_range(const struct cow_engine *e, uint64_t length_bytes, uint64_t offset_bytes, uint64_t length_max) {
+  return length_bytes % COW_SECTOR_BYTES == 0 && offset_bytes % COW_SECTOR_BYTES == 0 &&
+         (length_max == 0 || length_bytes <= length_max) && offset_bytes <= e->geometry.volume_bytes &&
+         length_bytes <= e->geometry.volume_bytes - offset_bytes;
+}
+
+int cow_engine_read(struct cow_engine *e, void *buffer, size_t length_bytes, uint64_t offset_bytes) {
+  if (!in_range(e, length_bytes, offset_bytes, COW_REQUEST_BYTES_MAX))
+    return -EINVAL;
+  return fd_pread_all(e->origin_fd, buffer, length_bytes, offset_bytes);
+}
+
+int cow_engine_write(struct cow_engine *e, const void *buffer, size_t length_bytes, uint64_t offset_bytes) {
+  if (!in_range(e, length_bytes, offset_bytes, COW_REQUEST_BYTES_MAX))
+    return -EINVAL;
+  if (length_bytes == 0)
+    return 0;
+  pthread_rwlock_rdlock(&e->epoch);
+  int r = cow_cover(e, offset_bytes / e->geometry.chunk_bytes,
+                    (offset_bytes + length_bytes - 1) / e->geometry.chunk_bytes);
+  if (r >= 0)
+    r = fd_pwrite_all(e->origin_fd, buffer, length_bytes, offset_bytes);
+  pthread_rwlock_unlock(&e->epoch);
+  atomic_fetch_add_explicit(&e->bytes_written, length_bytes, memory_order_relaxed);
+  return r;
+}
+
+int cow_engine_zero(struct cow_engine *e, uint64_t offset_bytes, uint64_t length_bytes) {
+  if (!in_range(e, length_bytes, offset_bytes, 0))
+    return -EINVAL;
+  /* In pieces: a discard of the whole volume must not keep an instant waiting. */
+  for (uint64_t done = 0; done < length_bytes;) {
+    uint64_t at = offset_bytes + done, left = length_bytes - done;
+    uint64_t piece = left < COW_REQUEST_BYTES_MAX ? left : COW_REQUEST_BYTES_MAX;
+    pthread_rwlock_rdlock(&e->epoch);
+    if (atomic_load(&e->live_count) == 0)
+      piece = left;
+    int r = cow_cover(e, at / e->geometry.chunk_bytes, (at + piece - 1) / e->geometry.chunk_bytes);
+    if (r >= 0 && fallocate(e->origin_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)piece) < 0)
+      r = -errno;
+    pthread_rwlock_unlock(&e->epoch);
+    if (r < 0)
+      return r;
+    done += piece;
+  }
+  return 0;
+}
+
+int cow_engine_flush(struct cow_engine *e) { return fdatasync(e->origin_fd) < 0 ? -errno : 0; }
+
+static int begin_locked(struct cow_engine *e, const char *id, struct umbra_error *err) {
+  struct cow_arena_header *h = e->arena->header;
+  if (strlen(id) >= sizeof h->shadows[0].id || id[0] == '\0')
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "'%s' is no shadow copy's id", id);
+  if (cow_shadows_find(h, id))
+    return error_set(err, -EEXIST, UMBRA_REASON_INVALID, "there is a shadow copy %s already", id);
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
+    if (cow_shadow_state_of(&h->shadows[i]) == COW_SHADOW_BEGUN)
+      return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is being made", h->shadows[i].id);
+  struct cow_arena_shadow *s = cow_shadows_find_free(h);
+  if (!s)
+    return error_set(err, -ENOSPC, UMBRA_REASON_LIMIT,
+                     "the volume has %d shadow copies, more are not kept: delete some", (int)COW_SHADOWS_MAX);
+  if (h->next_number >= COW_NUMBER_MAX)
+    return error_set(err, -ENOSPC, UMBRA_REASON_LIMIT,
+                     "all %u numbers of shadow copies are used: detach and attach the volume", COW_NUMBER_MAX);
+  /* The region that is not P now becomes the next P: all zero. */
+  int r = cow_arena_clear(e->arena, COW_REGION_COVERED_A + ((atomic_load(&h->instant) & 1) ^ 1), err);
+  if (r < 0)
+    return r;
+  (void)snprintf(s->id, sizeof s->id, "%s", id);
+  s->why[0] = '\0';
+  s->number = h->next_number++;
+  s->created_ns = 0;
+  return cow_shadow_move(s, COW_SHADOW_EVENT_BEGIN);
+}
+
+int cow_engine_begin(struct cow_engine *e, const char *id, struct umbra_error *err) {
+  pthread_mutex_lock(&e->control);
+  int r = begin_locked(e, id, err);
+  pthread_mutex_unlock(&e->control);
+  return r;
+}
+
+int cow_engine_commit(struct cow_engine *e, const char *id) {
+  pthread_mutex_lock(&e->control);
+  struct cow_arena_header *h = e->arena->header;
+  struct cow_arena_shadow *s = cow_shadows_find(h, id);
+  int r = s && cow_shadow_state_of(s) == COW_SHADOW_BEGUN ? 0 : -EINVAL;
+  if (r == 0) {
+    pthread_rwlock_wrlock(&e->epoch);
+    uint64_t region = (atomic_load(&h->instant) & 1) ^ 1;
+    s->created_ns = clock_realtime_ns();
+    atomic_store(&h->instant, (uint64_t)s->number << 1 | region);
+    r = cow_shadow_move(s, COW_SHADOW_EVENT_COMMIT);
+    atomic_fetch_add(&e->live_count, 1);
+    pthread_rwlock_unlock(&e->epoch);
+  }
+  pthread_mutex_unlock(&e->control);
+  return r;
+}
+
+static int not_found(const char *id, struct umbra_error *err) {
+  return error_set(err, -ENOENT, UMBRA_REASON_NOT_FOUND, "the volume has no shadow copy %s", id);
+}
+
+int cow_engine_abort(struct cow_engine *e, const char *id, struct umbra_error *err) {
+  pthread_mutex_lock(&e->control);
+  struct cow_arena_shadow *s = cow_shadows_find(e->arena->header, id);
+  int r = s ? cow_shadow_move(s, COW_SHADOW_EVENT_ABORT) : not_found(id, err);
+  if (s && r < 0)
+    (void)error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is %s, not begun", id,
+                    cow_shadow_state_name(cow_shadow_state_of(s)));
+  pthread_mutex_unlock(&e->control);
+  return r;
+}
+
+int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct umbra_error *err) {
+  struct cow_arena_header *h = e->arena->header;
+  pthread_mutex_lock(&e->control);
+  pthread_mutex_lock(&e->reclaim);
+  struct cow_arena_shadow *s = cow_shadows_find(h, id);
+  bool live = s && cow_shadow_state_of(s) == COW_SHADOW_LIVE;
+  int r = 0;
+  if (!s)
+    r = not_found(id, err);
+  else if (e->open_counts[s - h->shadows] > 0 && !force)
+    r = error_set(err, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is open", id);
+  else if (cow_shadow_state_of(s) != COW_SHADOW_DELETING && (r = cow_shadow_move(s, COW_SHADOW_EVENT_DELETE)) < 0)
+    (void)error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is being made", id);
+  if (r == 0 && live)
+    atomic_fetch_sub(&e->live_count, 1);
+  pthread_mutex_unlock(&e->reclaim);
+  pthread_mutex_unlock(&e->control);
+  if (r == 0)
+    cow_reclaim_wake(e);
+  return r;
+}
+
+void cow_engine_drop_all(struct cow_engine *e, const char *why) { cow_drop_after(e, 0, why); }
+
+static int compare_numbers(const void *a, const void *b) {
+  const struct cow_shadow_info *x = a, *y = b;
+  return (x->number > y->number) - (x->number < y->number);
+}
+
+size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_t count_max) {
+  size_t count = 0;
+  pthread_mutex_lock(&e->control);
+  pthread_mutex_lock(&e->reclaim);
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
+    const struct cow_arena_shadow *s = &e->arena->header->shadows[i];
+    enum cow_shadow_state state = cow_shadow_state_of(s);
+    if (state == COW_SHADOW_FREE || state == COW_SHADOW_BEGUN)
+      continue;
+    if (count < count_max) {
+      info[count] = (struct cow_shadow_info){
+          .number = s->number, .created_ns = s->created_ns, .state = state, .open_count = e->open_counts[i]};
+      memcpy(info[count].id, s->id, sizeof s->id);
+      memcpy(info[count].why, s->why, sizeof s->why);
+    }
+    count++;
+  }
+  pthread_mutex_unlock(&e->reclaim);
+  pthread_mutex_unlock(&e->control);
+  qsort(info, count < count_max ? count : count_max, sizeof *info, compare_numbers);
+  return count;
+}
+
+void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret) {
+  *ret = (struct cow_engine_status){
+      .chunks_copied = atomic_load(&e->chunks_copied),
+      .bytes_written = atomic_load(&e->bytes_written),
+      .memory_bytes = cow_arena_memory_bytes(e->arena),
+  };
+  cow_storage_status(e->storage, &ret->storage);
+}
+
+bool cow_engine_check(struct cow_engine *e) {
+  pthread_rwlock_wrlock(&e->epoch);
+  pthread_mutex_lock(&e->reclaim);
+  pthread_rwlock_rdlock(&e->map_lock);
+  struct cow_storage_status status;
+  cow_storage_status(e->storage, &status);
+  bool ok = cow_map_check(&e->map) && (uint64_t)e->map.count * e->geometry.chunk_bytes == status.used_bytes;
+  pthread_rwlock_unlock(&e->map_lock);
+  pthread_mutex_unlock(&e->reclaim);
+  pthread_rwlock_unlock(&e->epoch);
+  return ok;
+}

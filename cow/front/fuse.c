@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cow/front/fuse.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Newer than Debian 12's header. */
+enum { NOTIFY_RESEND = 7 };
+
+enum {
+  NODE_ROOT = FUSE_ROOT_ID,
+  NODE_VOLUME = 2,
+  NODE_SHADOWS = 16, /* a shadow copy's node is this plus its number: never used twice */
+  BACKGROUND_MAX = 512,
+  NAME_BYTES_MAX = 255,
+  FOREVER_S = 1 << 30,
+  BODY_BYTES = COW_REQUEST_BYTES_MAX + COW_BUFFER_ALIGNMENT,
+};
+
+struct open_shadow {
+  uint32_t number;
+  unsigned count;
+  struct cow_shadow *shadow;
+};
+
+struct server_thread {
+  struct fuse_front *front;
+  pthread_t thread;
+  atomic_bool ended;
+  struct fuse_request request;
+};
+
+struct fuse_front {
+  int fd;
+  struct cow_engine *engine;
+  struct server_thread *threads;
+  unsigned thread_count;
+  atomic_bool stopping;
+
+  pthread_mutex_t lock; /* open shadow copies; taken before the engine's locks */
+  struct open_shadow open[COW_SHADOWS_MAX];
+};
+
+/* The arguments behind the header, of at least bytes, or NULL. */
+static const void *arguments(const struct fuse_request *r, size_t bytes) {
+  return r->length_bytes >= sizeof(struct fuse_in_header) + bytes ? r->head + sizeof(struct fuse_in_header) : NULL;
+}
+
+static const struct fuse_in_header *header_of(const struct fuse_request *r) { return (const void *)r->head; }
+
+static void answer(struct fuse_request *r, int error, const void *payload, size_t bytes) {
+  struct fuse_out_header out = {
+      .len = (uint32_t)(sizeof out + (error ? 0 : bytes)), .error = error, .unique = header_of(r)->unique};
+  memcpy(r->out, &out, sizeof out);
+  if (!error && bytes > 0)
+    memcpy(r->out + sizeof out, payload, bytes);
+  r->out_bytes = out.len;
+  r->data = NULL;
+  r->data_bytes = 0;
+}
+
+static void answer_data(struct fuse_request *r, const unsigned char *data, size_t bytes) {
+  answer(r, 0, NULL, 0);
+  struct fuse_out_header *out = (void *)r->out; /* r->out_bytes stays the header's alone */
+  out->len += (uint32_t)bytes;
+  r->data = data;
+  r->data_bytes = bytes;
+}
+
+static void answer_init(struct fuse_front *f, struct fuse_request *r) {
+  (void)f;
+  const struct fuse_init_in *in = arguments(r, offsetof(struct fuse_init_in, flags) + sizeof in->flags);
+  if (!in || in->major != FUSE_KERNEL_VERSION) {
+    answer(r, -EPROTO, NULL, 0);
+    return;
+  }
+  const uint32_t wanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_DIO | FUSE_MAX_PAGES;
+  struct fuse_init_out out = {
+      .major = FUSE_KERNEL_VERSION,
+      .minor = FUSE_KERNEL_MINOR_VERSION < in->minor ? FUSE_KERNEL_MINOR_VERSION : in->minor,
+      .max_readahead = in->max_readahead,
+      .flags = in->flags & wanted,
+      .max_background = BACKGROUND_MAX,
+      .congestion_threshold = BACKGROUND_MAX,
+      .max_write = COW_REQUEST_BYTES_MAX,
+      .max_pages = COW_REQUEST_BYTES_MAX / 4096,
+      .time_gran = 1,
+  };
+  answer(r, 0, &out, sizeof out);
+}
+
+/* Is there such a live shadow copy? By number; or, number 0, by id, whose number is given. */
+static bool find_shadow(struct fuse_front *f, const char *id, uint32_t number, struct cow_shadow_info *ret) {
+  struct cow_shadow_info *all = calloc(COW_SHADOWS_MAX, sizeof *all);
+  bool found = false;
+  size_t count = all ? cow_engine_list(f->engine, all, COW_SHADOWS_MAX) : 0;
+  for (size_t i = 0; i < count && !found; i++)
+    if (all[i].state == COW_SHADOW_LIVE && (number ? all[i].number == number : strcmp(all[i].id, id) == 0)) {
+      *ret = all[i];
+      found = true;
+    }
+  free(all);
+  return found;
+}
+
+static bool fill_attributes(struct fuse_front *f, uint64_t node, struct fuse_attr *attr) {
+  struct cow_shadow_info info;
+  *attr = (struct fuse_attr){.ino = node, .nlink = 1, .blksize = COW_BUFFER_ALIGNMENT};
+  if (node == NODE_ROOT) {
+    attr->mode = S_IFDIR | 0500;
+    attr->nlink = 2;
+    return true;
+  }
+  if (node != NODE_VOLUME && (node <= NODE_SHADOWS || !find_shadow(f, NULL, (uint32_t)(node - NODE_SHADOWS), &info)))
+    return false;
+  attr->mode = S_IFREG | (node == NODE_VOLUME ? 0600 : 0400);
+  attr->size = cow_engine_geometry(f->engine)->volume_bytes;
+  attr->blocks = attr->size / 512;
+  return true;
+}
+
+static void answer_lookup(struct fuse_front *f, struct fuse_request *r) {
+  char name[NAME_BYTES_MAX + 1];
+  size_t bytes = r->length_bytes - sizeof(struct fuse_in_header);
+  if (header_of(r)->nodeid != NODE_ROOT || bytes == 0 || bytes > sizeof name) {
+    answer(r, -ENOENT, NULL, 0);
+    return;
+  }
+  size_t in_head = FUSE_FRONT_HEAD_BYTES - sizeof(struct fuse_in_header);
+  memcpy(name, r->head + sizeof(struct fuse_in_header), bytes < in_head ? bytes : in_head);
+  if (bytes > in_head)
+    memcpy(name + in_head, r->body, bytes - in_head);
+  name[bytes - 1] = '\0';
+  struct fuse_entry_out out = {.attr_valid = FOREVER_S};
+  struct cow_shadow_info info;
+  if (strcmp(name, FUSE_FRONT_VOLUME) == 0) {
+    out.nodeid = NODE_VOLUME;
+    out.entry_valid = FOREVER_S;
+  } else if (strncmp(name, FUSE_FRONT_SHADOW, strlen(FUSE_FRONT_SHADOW)) == 0 &&
+             find_shadow(f, name + strlen(FUSE_FRONT_SHADOW), 0, &info))
+    out.nodeid = NODE_SHADOWS + info.number;
+  if (out.nodeid == 0 || !fill_attributes(f, out.nodeid, &out.attr))
+    answer(r, -ENOENT, NULL, 0);
+  else
+    answer(r, 0, &out, sizeof out);
+}
+
+static void answer_attributes(struct fuse_front *f, struct fuse_request *r) {
+  struct fuse_attr_out out = {.attr_valid = header_of(r)->nodeid == NODE_VOLUME ? FOREVER_S : 0};
+  if (fill_attributes(f, header_of(r)->nodeid, &out.attr))
+    answer(r, 0, &out, sizeof out);
+  else
+    answer(r, -ENOENT, NULL, 0);
+}
+
+/*
+ * The handle of a shadow copy's number, opened when needed: also by the first read after a server died, since the
+ * kernel's open files outlive it. add: +1 for an open, 0 for a look.
+ */
+static int shadow_of(struct fuse_front *f, uint64_t node, unsigned add, struct cow_shadow **ret) {
+  uint32_t number = (uint32_t)(node - NODE_SHADOWS);
+  struct open_shadow *mine = NULL, *empty = NULL;
+  int r = 0;
+  pthread_mutex_lock(&f->lock);
+  for (size_t i = 0; i < COW_SHADOWS_MAX && !mine; i++)
+    if (f->open[i].shadow && f->open[i].number == number)
+      mine = &f->open[i];
+    else if (!f->open[i].shadow && !empty)
+      empty = &f->open[i];
+  struct cow_shadow_info info;
+  if (!mine && !empty)
+    r = -ENFILE;
+  else if (!mine && !find_shadow(f, NULL, number, &info))
+    r = -EIO;
+  else if (!mine) {
+    mine = empty;
+    *mine = (struct open_shadow){.number = number};
+    r = cow_shadow_open(f->engine, info.id, &mine->shadow, NULL);
+  }
+  if (r >= 0) {
+    mine->count += add;
+    *ret = mine->shadow;
+  }
+  pthread_mutex_unlock(&f->lock);
+  return r;
+}
+
+static void release_shadow(struct fuse_front *f, uint64_t node) {
+  pthread_mutex_lock(&f->lock);
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
+    struct open_shadow *s = &f->open[i];
+    if (!s->shadow || s->number != (uint32_t)(node - NODE_SHADOWS))
+      continue;
+    if (s->count > 0)
+      s->count--;
+    if (s->count == 0) {
+      cow_shadow_close(s->shadow);
+      s->shadow = NULL;
+    }
+  }
+  pthread_mutex_unlock(&f->lock);
+}
+
+static void answer_open(struct fuse_front *f, struct fuse_request *r) {
+  const struct fuse_open_in *in = arguments(r, sizeof *in);
+  uint64_t node = header_of(r)->nodeid;
+  struct cow_shadow *shadow;
+  int error = 0;
+  if (!in)
+    error = -EPROTO;
+  else if (node > NODE_SHADOWS)
+    error = (in->flags & O_ACCMODE) != O_RDONLY ? -EROFS : shadow_of(f, node, 1, &shadow);
+  else if (node != NODE_VOLUME)
+    error = -ENOENT;
+  struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES};
+  answer(r, error, &out, sizeof out);
+}
+
+/* Reads of any offset and length: rounded out to sectors, the answer begins inside. */
+static void answer_read(struct fuse_front *f, struct fuse_request *r) {
+  const struct fuse_read_in *in = arguments(r, sizeof *in);
+  uint64_t node = header_of(r)->nodeid, size = cow_engine_geometry(f->engine)->volume_bytes;
+  if (!in || in->size > COW_REQUEST_BYTES_MAX) {
+    answer(r, -EINVAL, NULL, 0);
+    return;
+  }
+  if (in->offset >= size) {
+    answer_data(r, r->body, 0);
+    return;
+  }
+  uint64_t length = in->size < size - in->offset ? in->size : size - in->offset;
+  uint64_t before = in->offset % COW_SECTOR_BYTES, first = in->offset - before;
+  uint64_t whole = (before + length + COW_SECTOR_BYTES - 1) / COW_SECTOR_BYTES * COW_SECTOR_BYTES;
+  struct cow_shadow *shadow = NULL;
+  int error = node > NODE_SHADOWS ? shadow_of(f, node, 0, &shadow) : node == NODE_VOLUME ? 0 : -EBADF;
+  for (uint64_t done = 0; done < whole && error >= 0;) {
+    uint64_t left = whole - done, piece = left < COW_REQUEST_BYTES_MAX ? left : COW_REQUEST_BYTES_MAX;
+    error = shadow ? cow_shadow_read(shadow, r->body + done, piece, first + done)
+                   : cow_engine_read(f->engine, r->body + done, piece, first + done);
+    done += piece;
+  }
+  if (error < 0)
+    answer(r, error, NULL, 0);
+  else
+    answer_data(r, r->body + before, length);
+}
+
+static void answer_write(struct fuse_front *f, struct fuse_request *r) {
+  const struct fuse_write_in *in = arguments(r, sizeof *in);
+  if (!in || in->size > COW_REQUEST_BYTES_MAX || r->length_bytes - FUSE_FRONT_HEAD_BYTES < in->size) {
+    answer(r, -EINVAL, NULL, 0);
+    return;
+  }
+  struct fuse_write_out out = {.size = in->size};
+  int error =
+      header_of(r)->nodeid == NODE_VOLUME ? cow_engine_write(f->engine, r->body, in->size, in->offset) : -EBADF;
+  answer(r, error, &out, sizeof out);
+}
+
+static void answer_allocate(struct fuse_front *f, struct fuse_request *r) {
+  const struct fuse_fallocate_in *in = arguments(r, sizeof *in);
+  const uint32_t known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+  int error = -EOPNOTSUPP;
+  if (in && header_of(r)->nodeid == NODE_VOLUME && (in->mode & ~known) == 0 &&
+      (in->mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+    error = cow_engine_zero(f->engine, in->offset, in->length);
+  answer(r, error, NULL, 0);
+}
+
+static void answer_statfs(struct fuse_front *f, struct fuse_request *r) {
+  struct fuse_statfs_out out = {.st = {.bsize = COW_BUFFER_ALIGNMENT,
+                                       .frsize = COW_BUFFER_ALIGNMENT,
+                                       .blocks = cow_engine_geometry(f->engine)->volume_bytes / COW_BUFFER_ALIGNMENT,
+                                       .namelen = NAME_BYTES_MAX}};
+  answer(r, 0, &out, sizeof out);
+}
+
+static void answer_flush(struct fuse_front *f, struct fuse_request *r) {
+  answer(r, header_of(r)->nodeid == NODE_VOLUME ? cow_engine_flush(f->engine) : 0, NULL, 0);
+}
+static void answer_open_directory(struct fuse_front *f, struct fuse_request *r) {
+  (void)f;
+  struct fuse_open_out out = {0};
+  answer(r, header_of(r)->nodeid == NODE_ROOT ? 0 : -ENOTDIR, &out, sizeof out);
+}
+/* Names are known to whoever may know them: the directory lists nothing. */
+static void answer_nothing(struct fuse_front *f, struct fuse_request *r) {
+  (void)f;
+  answer(r, 0, NULL, 0);
+}
+static void answer_release(struct fuse_front *f, struct fuse_request *r) {
+  if (header_of(r)->nodeid > NODE_SHADOWS)
+    release_shadow(f, header_of(r)->nodeid);
+  answer(r, 0, NULL, 0);
+}
+static void answer_no_one(struct fuse_front *f, struct fuse_request *r) {
+  (void)f;
+  r->out_bytes = r->data_bytes = 0;
+}
+
+static const struct operation {
+  uint32_t opcode;
+  void (*answer)(struct fuse_front *f, struct fuse_request *r);
+} operations[] = {
+    {FUSE_WRITE, answer_write},         {FUSE_READ, answer_read},          {FUSE_FSYNC, answer_flush},
+    {FUSE_FALLOCATE, answer_allocate},  {FUSE_INIT, answer_init},          {FUSE_LOOKUP, answer_lookup},
+    {FUSE_GETATTR, answer_attributes},  {FUSE_OPEN, answer_open},          {FUSE_RELEASE, answer_release},
+    {FUSE_FLUSH, answer_nothing},       {FUSE_STATFS, answer_statfs},      {FUSE_OPENDIR, answer_open_directory},
+    {FUSE_READDIR, answer_nothing},     {FUSE_RELEASEDIR, answer_nothing}, {FUSE_FORGET, answer_no_one},
+    {FUSE_BATCH_FORGET, answer_no_one}, {FUSE_INTERRUPT, answer_no_one},   {FUSE_DESTROY, answer_nothing},
+};
+
+void fuse_front_answer(struct fuse_front *f, struct fuse_request *r) {
+  const struct fuse_in_header *in = header_of(r);
+  if (r->length_bytes < sizeof *in || in->len != r->length_bytes) {
+    answer_no_one(f, r); /* nothing says whom to answer */
+    return;
+  }
+  for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
+    if (operations[i].opcode == in->opcode) {
+      operations[i].answer(f, r);
+      return;
+    }
+  answer(r, -ENOSYS, NULL, 0);
+}
+
+/* The next request, or false when it is time to end. The kernel wants room for the longest whatever comes. */
+static bool receive(struct fuse_front *f, struct fuse_request *r) {
+  while (!atomic_load_explicit(&f->stopping, memory_order_relaxed)) {
+    struct iovec parts[] = {{r->head, sizeof r->head}, {r->body, BODY_BYTES}};
+    ssize_t n = readv(f->fd, parts, 2);
+    if (n > 0) {
+      r->length_bytes = (size_t)n;
+      return true;
+    }
+    if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOENT)
+      return false; /* ENODEV: unmounted */
+  }
+  return false;
+}
+
+static void *serve(void *context) {
+  struct server_thread *t = context;
+  struct fuse_request *r = &t->request;
+  while (receive(t->front, r)) {
+    fuse_front_answer(t->front, r);
+    struct iovec parts[] = {{r->out, r->out_bytes}, {(void *)r->data, r->data_bytes}};
+    if (r->out_bytes > 0)
+      (void)!writev(t->front->fd, parts, r->data_bytes > 0 ? 2 : 1); /* ENOENT: nobody waits for it any more */
+  }
+  atomic_store(&t->ended, true);
+  return NULL;
+}
+
+int fuse_front_mount(const char *directory, int *ret_fd, struct umbra_error *err) {
+  int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  if (fd < 0)
+    return error_errno(err, "opening '/dev/fuse'");
+  char options[128];
+  (void)snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,max_read=%d", fd,
+                 (int)COW_REQUEST_BYTES_MAX);
+  if (mount("umbra", directory, "fuse.umbra", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0) {
+    int r = error_errno(err, "mounting the session of an attached volume at '%s'", directory);
+    (void)close(fd);
+    return r;
+  }
+  *ret_fd = fd;
+  return 0;
+}
+
+static int ask_again(int fd, struct umbra_error *err) {
+  struct fuse_out_header out = {.len = sizeof out, .error = NOTIFY_RESEND};
+  if (write(fd, &out, sizeof out) != (ssize_t)sizeof out)
+    return error_errno(err,
+                       "asking the kernel for the requests that the last server did not answer (Linux 6.9 or later)");
+  return 0;
+}
+
+static void nothing(int signal) { (void)signal; }
+
+static int start_threads(struct fuse_front *f, unsigned threads, struct umbra_error *err) {
+  /* Ends a read that waits; no other use. */
+  struct sigaction wake = {.sa_handler = nothing};
+  (void)sigaction(SIGUSR1, &wake, NULL);
+  f->threads = calloc(threads, sizeof *f->threads);
+  if (!f->threads)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "memory for %u threads", threads);
+  for (unsigned i = 0; i < threads; i++) {
+    struct server_thread *t = &f->threads[i];
+    t->front = f;
+    t->request.body = aligned_alloc(COW_BUFFER_ALIGNMENT, BODY_BYTES);
+    if (t->request.body)
+      memset(t->request.body, 0, BODY_BYTES); /* in memory from now on */
+    int code = t->request.body ? -pthread_create(&t->thread, NULL, serve, t) : -ENOMEM;
+    if (code < 0) {
+      free(t->request.body);
+      return error_code(err, code, "starting a thread");
+    }
+    f->thread_count++;
+  }
+  return 0;
+}
+
+int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool again, struct fuse_front **ret,
+                     struct umbra_error *err) {
+  if (threads == 0 || threads > FUSE_FRONT_THREADS_MAX)
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "%u threads: 1 to %d are possible", threads,
+                     (int)FUSE_FRONT_THREADS_MAX);
+  struct fuse_front *f = calloc(1, sizeof *f);
+  if (!f)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting to serve");
+  f->fd = fd;
+  f->engine = engine;
+  pthread_mutex_init(&f->lock, NULL);
+  int r = start_threads(f, threads, err);
+  if (r >= 0 && again)
+    r = ask_again(fd, err);
+  if (r < 0)
+    fuse_front_stop(f);
+  else
+    *ret = f;
+  return r;
+}
+
+void fuse_front_stop(struct fuse_front *f) {
+  atomic_store(&f->stopping, true);
+  for (unsigned i = 0; i < f->thread_count; i++) {
+    /* Again until it has ended: the signal may come before the read that it is to end. */
+    while (!atomic_load(&f->threads[i].ended)) {
+      (void)pthread_kill(f->threads[i].thread, SIGUSR1);
+      (void)poll(NULL, 0, 1);
+    }
+    (void)pthread_join(f->threads[i].thread, NULL);
+    free(f->threads[i].request.body);
+  }
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
+    cow_shadow_close(f->open[i].shadow);
+  free(f->threads);
+  pthread_mutex_destroy(&f->lock);
+  free(f);
+}

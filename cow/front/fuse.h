@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine as files of a FUSE filesystem: `volume`, the live volume, over which a loop device is put, and
+ * `shadow-ID` for each live shadow copy, read-only.  Speaks the kernel's protocol itself (linux/fuse.h): a session
+ * that outlives its server is nothing that libfuse offers. Requests that a killed server had read and not answered
+ * are sent again by the kernel (FUSE_NOTIFY_RESEND, Linux 6.9).
+ */
+#ifndef COW_FRONT_FUSE_H
+#define COW_FRONT_FUSE_H
+
+#include "common/error.h"
+#include "cow/engine.h"
+
+#include <stdbool.h>
+
+enum { FUSE_FRONT_THREADS_MAX = 128, FUSE_FRONT_THREADS_DEFAULT = 16 };
+#define FUSE_FRONT_VOLUME "volume"
+#define FUSE_FRONT_SHADOW "shadow-"
+
+struct fuse_front;
+
+/* Supervisor: mounts an empty session at directory and gives its descriptor (the caller's). The mount is gone when it
+ * is unmounted. */
+int fuse_front_mount(const char *directory, int *ret_fd, struct umbra_error *err);
+
+/*
+ * Server: serves until fuse_front_stop(). again: another server served this session; what it did not answer is asked
+ * for. fd and engine are borrowed. Buffers are got here, none later.
+ */
+int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool again, struct fuse_front **ret,
+                     struct umbra_error *err);
+/* Waits until the requests under way are answered. */
+void fuse_front_stop(struct fuse_front *f);
+
+/*
+ * Answers one request: what the threads do, for tests and fuzzing. head: the first FUSE_FRONT_HEAD_BYTES of it, body:
+ * the rest, aligned, length_bytes of both. The answer: *ret_out points into out or body; returns its length, 0 if
+ * there is to be none.
+ */
+enum { FUSE_FRONT_HEAD_BYTES = 80, FUSE_FRONT_OUT_BYTES = 4096 };
+struct fuse_request {
+  unsigned char head[FUSE_FRONT_HEAD_BYTES];
+  unsigned char *body; /* COW_REQUEST_BYTES_MAX + COW_BUFFER_ALIGNMENT, aligned */
+  size_t length_bytes;
+  unsigned char out[FUSE_FRONT_OUT_BYTES]; /* the answer's header and, unless data is set, all of it */
+  size_t out_bytes;
+  const unsigned char *data; /* follows out */
+  size_t data_bytes;
+};
+void fuse_front_answer(struct fuse_front *f, struct fuse_request *r);
+
+#endif

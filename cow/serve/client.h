@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How providers and commands speak with the server of an attached volume: one JSON object a message over a Unix
+ * socket of type SEQPACKET, RUNTIME/attached/NAME/control, mode 0600; it outlives servers.
+ *
+ *     {"do": VERB, …}  →  {"ok": true, …}  or  {"error": {"code": -28, "reason": 8, "message": "…"}}
+ *
+ * | verb | takes | gives |
+ * | --- | --- | --- |
+ * | begin | id | |
+ * | commit | id | the instant: no memory, no I/O |
+ * | abort | id | |
+ * | delete | id, force | |
+ * | list | after (a number) | shadows: [{id, number, created_ns, state, why, open}], at most COW_LIST_MAX, more |
+ * | status | | name, origin, device, storage, pid, chunk_bytes, volume_bytes, used_bytes, limit_bytes, over_warning,
+ * chunks_copied, bytes_written, memory_bytes, servers | | diff | from, to or null, start_bytes | ranges:
+ * [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX, more | | revert | id | bytes | | events | since |
+ * events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them |
+ *
+ * What a connection began and did not commit is aborted when it closes.
+ */
+#ifndef COW_SERVE_CLIENT_H
+#define COW_SERVE_CLIENT_H
+
+#include "common/error.h"
+
+#include <jansson.h>
+#include <sys/types.h>
+
+enum {
+  COW_MESSAGE_BYTES_MAX = 64 * 1024,
+  COW_CONNECTIONS_MAX = 64,
+  COW_LIST_MAX = 64,
+  COW_RANGES_MAX = 1024,
+  COW_EVENTS_KEPT = 256,
+};
+
+/*
+ * The directory (RUNTIME/attached/NAME) of the attached volume that this block device is, by what the loop device
+ * lies over. Caller frees. -ENODEV: it is none.
+ */
+int cow_attached_directory(dev_t device, char **ret, struct umbra_error *err);
+
+/* Connects to the server of the attached volume with this directory. -ENOENT: there is none any more. */
+int cow_client_connect(const char *directory, int *ret_fd, struct umbra_error *err);
+
+/* One call. The request is taken. The server's error becomes *err. *ret (may be NULL) is the caller's. -ETIMEDOUT. */
+int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struct umbra_error *err);
+
+/* The commit of a hold: allocates nothing. */
+int cow_client_commit(int fd, const char *id, int timeout_ms);
+
+/* The volumes that are attached, in no order. visit(): directory and what `status` gives; != 0 ends and is returned.
+ * Dead ones are left out. */
+int cow_client_visit(const char *runtime_dir,
+                     int (*visit)(const char *directory, const json_t *status, void *context), void *context,
+                     struct umbra_error *err);
+
+#endif

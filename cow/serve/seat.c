@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cow/serve/seat.h"
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+#define SEAT_MAGIC UINT64_C(0x3174616573627275) /* "urbseat1" */
+
+static int map(int fd, struct seat **ret, struct umbra_error *err) {
+  void *at = mmap(NULL, sizeof(struct seat), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED)
+    return error_errno(err, "mapping the volume's seat");
+  *ret = at;
+  return 0;
+}
+
+int seat_create(struct seat **ret, int *ret_fd, struct umbra_error *err) {
+  CLEANUP_CLOSE int fd = memfd_create("umbra-seat", MFD_CLOEXEC);
+  if (fd < 0 || ftruncate(fd, sizeof(struct seat)) < 0)
+    return error_errno(err, "getting memory for an attached volume");
+  int r = map(fd, ret, err);
+  if (r < 0)
+    return r;
+  (*ret)->magic = SEAT_MAGIC;
+  *ret_fd = take_fd(&fd);
+  return 0;
+}
+
+int seat_adopt(struct seat **ret, struct umbra_error *err) {
+  struct stat st;
+  for (int fd = SEAT_CONFIG; fd < SEAT_FDS_END; fd++)
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+      return error_errno(err, "descriptor %d of an attached volume", fd);
+  if (fstat(SEAT_CONFIG, &st) < 0 || st.st_size != (off_t)sizeof(struct seat))
+    return error_set(err, -EUCLEAN, UMBRA_REASON_INTERNAL, "the seat is not one of this version");
+  int r = map(SEAT_CONFIG, ret, err);
+  if (r < 0)
+    return r;
+  struct seat *s = *ret;
+  if (s->magic != SEAT_MAGIC || !memchr(s->name, 0, sizeof s->name) ||
+      !memchr(s->directory, 0, sizeof s->directory) || !memchr(s->program, 0, sizeof s->program) ||
+      !memchr(s->device, 0, sizeof s->device))
+    return error_set(err, -EUCLEAN, UMBRA_REASON_INTERNAL, "the seat is damaged");
+  return 0;
+}
+
+/* In the child: async-signal-safe calls only. Numbers may overlap: first all out of the way, then each to its place.
+ */
+static _Noreturn void become(const char *program, const char *role, int fds[SEAT_FDS_END]) {
+  for (int i = SEAT_CONFIG; i < SEAT_FDS_END; i++)
+    fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, SEAT_FDS_END + 64);
+  for (int i = SEAT_CONFIG; i < SEAT_FDS_END; i++)
+    if (fds[i] < 0 || dup2(fds[i], i) < 0)
+      _exit(127);
+  int null = open("/dev/null", O_RDWR);
+  for (int i = 0; i < 3; i++)
+    if (null < 0 || dup2(null, i) < 0)
+      _exit(127);
+  /* What the caller has open beyond is none of its business. */
+  (void)close_range(SEAT_FDS_END, ~0U, 0);
+  if (chdir("/") < 0)
+    _exit(127);
+  char *const arguments[] = {(char *)"umbra-cow", (char *)role, NULL};
+  char *const environment[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+  execve(program, arguments, environment);
+  _exit(127);
+}
+
+pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char *role, bool detached,
+               struct umbra_error *err) {
+  int mine[SEAT_FDS_END];
+  memcpy(mine, fds, sizeof mine);
+  pid_t pid = fork();
+  if (pid < 0)
+    return error_errno(err, "starting '%s %s'", seat->program, role);
+  if (pid == 0) {
+    if (detached && (setsid() < 0 || fork() != 0))
+      _exit(0);
+    become(seat->program, role, mine);
+  }
+  if (!detached)
+    return pid;
+  (void)waitpid(pid, NULL, 0);
+  return 0;
+}
+
+pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, struct umbra_error *err) {
+  int fds[SEAT_FDS_END];
+  for (int i = 0; i < SEAT_FDS_END; i++)
+    fds[i] = i;
+  return seat_run(seat, fds, role, detached, err);
+}
+
+void seat_harden(void) {
+  /* Memory that the kernel gets for us must not wait for writes that go through us. */
+  (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+  /* Pages stay once they are there; regions are reserved larger than what is ever used of them. */
+  (void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+  CLEANUP_CLOSE int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd >= 0)
+    (void)fd_write_all(fd, "-1000", 5);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What an attached volume is made of while nobody looks: descriptors under fixed numbers, which the supervisor and
+ * the server both hold, and a page of words that both see.  Either can start the other anew from it, as long as one
+ * of them lives.
+ */
+#ifndef COW_SERVE_SEAT_H
+#define COW_SERVE_SEAT_H
+
+#include "common/error.h"
+#include "cow/arena.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum seat_fd {
+  SEAT_CONFIG = 3, /* memory file: struct seat */
+  SEAT_SESSION,    /* /dev/fuse */
+  SEAT_ORIGIN,
+  SEAT_STORAGE,
+  SEAT_CONTROL,   /* listening: control.h, the server's */
+  SEAT_SUPERVISE, /* listening: the supervisor's */
+  SEAT_ARENA,     /* COW_REGIONS of them */
+  SEAT_FDS_END = SEAT_ARENA + COW_REGIONS,
+};
+
+enum { SEAT_NAME_BYTES = 64, SEAT_DEVICE_BYTES = 64 };
+
+struct seat {
+  uint64_t magic;
+  /* Constant from the start. */
+  char name[SEAT_NAME_BYTES];
+  char directory[PATH_MAX]; /* RUNTIME/attached/NAME */
+  char program[PATH_MAX];   /* what is run as supervisor and server; looked up anew each time, hence upgrades */
+  char origin[PATH_MAX];
+  char storage[PATH_MAX]; /* where it is, in words */
+  uint64_t storage_limit_bytes;
+  uint32_t full_policy, threads, logical_block_bytes;
+  /* The block device, once there is one: by who attached. */
+  char device[SEAT_DEVICE_BYTES];
+  /* Who lives: each writes its own at its start. */
+  _Atomic int supervisor_pid, server_pid;
+  _Atomic uint32_t servers; /* started so far; more than 0: the session has been served before */
+};
+
+/* A new one, mapped, all zero but the magic; *ret_fd is the caller's. */
+int seat_create(struct seat **ret, int *ret_fd, struct umbra_error *err);
+/* In a program that inherited the descriptors. -EUCLEAN: they are not what they should be. */
+int seat_adopt(struct seat **ret, struct umbra_error *err);
+
+/*
+ * Runs seat->program as role ("supervise" or "serve") in a new process, SEAT_* under their numbers. fds: where each
+ * is in this process, from SEAT_CONFIG on. detached: in a session of its own, not a child. Returns the pid, 0 if
+ * detached.
+ */
+pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char *role, bool detached,
+               struct umbra_error *err);
+
+/* seat_run() for one that has them under their numbers. */
+pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, struct umbra_error *err);
+
+/* What both do against being in the way of the memory that others want to write out through them: see SECURITY.md. */
+void seat_harden(void);
+
+#endif

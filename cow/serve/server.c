@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cow/serve/server.h"
+
+#include "common/cleanup.h"
+#include "cow/front/fuse.h"
+#include "cow/serve/control.h"
+#include "cow/serve/seat.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { LOOK_AGAIN_MS = 100 };
+
+struct server {
+  struct seat *seat;
+  struct cow_arena arena;
+  struct cow_storage *storage;
+  struct cow_engine *engine;
+  struct fuse_front *front;
+  struct control *control;
+};
+
+/* Supervisors that die are replaced: whoever is left of the two starts the other. */
+static int watch_supervisor(struct seat *seat, int *pidfd) {
+  if (*pidfd >= 0) {
+    (void)close(*pidfd);
+    *pidfd = -1;
+  }
+  *pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&seat->supervisor_pid), 0);
+  return *pidfd >= 0 ? 0 : -errno;
+}
+
+static void replace_supervisor(struct seat *seat, int *pidfd) {
+  (void)close(*pidfd);
+  *pidfd = -1;
+  atomic_store(&seat->supervisor_pid, 0);
+  (void)seat_run_again(seat, "supervise", true, NULL);
+}
+
+static void run(struct server *s, int signals) {
+  int supervisor = -1;
+  for (;;) {
+    /* A new one says who it is when it has begun. */
+    if (supervisor < 0 && atomic_load(&s->seat->supervisor_pid) > 0 &&
+        watch_supervisor(s->seat, &supervisor) == -ESRCH)
+      (void)seat_run_again(s->seat, "supervise", true, NULL);
+    struct pollfd polls[] = {{.fd = signals, .events = POLLIN},
+                             {.fd = SEAT_CONTROL, .events = POLLIN},
+                             {.fd = supervisor, .events = POLLIN}};
+    if (poll(polls, 3, supervisor < 0 ? LOOK_AGAIN_MS : -1) < 0 && errno != EINTR)
+      return;
+    if (polls[0].revents)
+      return;
+    if (polls[1].revents) {
+      int fd = accept4(SEAT_CONTROL, NULL, NULL, SOCK_CLOEXEC);
+      if (fd >= 0)
+        control_serve(s->control, fd);
+    }
+    if (polls[2].revents)
+      replace_supervisor(s->seat, &supervisor);
+  }
+}
+
+static int start(struct server *s, struct umbra_error *err) {
+  int fds[COW_REGIONS];
+  for (int i = 0; i < COW_REGIONS; i++)
+    fds[i] = SEAT_ARENA + i;
+  int r = cow_arena_adopt(&s->arena, fds, err);
+  if (r < 0)
+    return r;
+  struct cow_storage_options storage = {
+      .fd = SEAT_STORAGE, .chunk_bytes = s->arena.header->chunk_bytes, .limit_bytes = s->seat->storage_limit_bytes};
+  r = cow_storage_open(&storage, &s->storage, err);
+  if (r < 0)
+    return r;
+  s->control = control_new(s->seat);
+  if (!s->control)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting the server");
+  struct cow_engine_options engine = {.origin_fd = SEAT_ORIGIN,
+                                      .storage = s->storage,
+                                      .arena = &s->arena,
+                                      .full_policy = (enum cow_full_policy)s->seat->full_policy,
+                                      .event = control_note_event,
+                                      .event_context = s->control};
+  r = cow_engine_open(&engine, &s->engine, err);
+  if (r < 0)
+    return r;
+  control_set_engine(s->control, s->engine);
+  bool again = atomic_fetch_add(&s->seat->servers, 1) > 0;
+  return fuse_front_start(SEAT_SESSION, s->engine, s->seat->threads, again, &s->front, err);
+}
+
+int server_main(struct umbra_error *err) {
+  struct server s = {0};
+  /* Blocked before any thread exists: they come to the descriptor. */
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  (void)sigprocmask(SIG_BLOCK, &set, NULL);
+  (void)signal(SIGCHLD, SIG_IGN); /* supervisors are not waited for */
+  CLEANUP_CLOSE int signals = signalfd(-1, &set, SFD_CLOEXEC);
+  int r = seat_adopt(&s.seat, err);
+  if (r < 0)
+    return r;
+  atomic_store(&s.seat->server_pid, (int)getpid());
+  seat_harden();
+  r = start(&s, err);
+  if (r >= 0)
+    run(&s, signals);
+  if (s.control)
+    control_stop(s.control);
+  if (s.front)
+    fuse_front_stop(s.front);
+  cow_engine_close(s.engine);
+  cow_storage_close(s.storage);
+  return r;
+}

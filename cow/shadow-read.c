@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading a shadow copy (DESIGN.md, E1, E4, E8). */
+#include "cow/engine-state.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct cow_shadow {
+  struct cow_engine *engine;
+  struct cow_arena_shadow *entry;
+  size_t index;
+};
+
+int cow_shadow_open(struct cow_engine *e, const char *id, struct cow_shadow **ret, struct umbra_error *err) {
+  struct cow_shadow *s = calloc(1, sizeof *s);
+  if (!s)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "opening shadow copy %s", id);
+  int r = 0;
+  pthread_mutex_lock(&e->reclaim);
+  struct cow_arena_shadow *entry = cow_shadows_find(e->arena->header, id);
+  enum cow_shadow_state state = entry ? cow_shadow_state_of(entry) : COW_SHADOW_FREE;
+  if (state == COW_SHADOW_LIVE) {
+    *s = (struct cow_shadow){.engine = e, .entry = entry, .index = (size_t)(entry - e->arena->header->shadows)};
+    e->open_counts[s->index]++;
+  } else if (state == COW_SHADOW_DROPPED)
+    r = error_set(err, -EIO, UMBRA_REASON_STORAGE, "shadow copy %s was dropped: %s", id, entry->why);
+  else
+    r = error_set(err, -ENOENT, UMBRA_REASON_NOT_FOUND, "the volume has no shadow copy %s", id);
+  pthread_mutex_unlock(&e->reclaim);
+  if (r < 0)
+    free(s);
+  else
+    *ret = s;
+  return r;
+}
+
+void cow_shadow_close(struct cow_shadow *s) {
+  if (!s)
+    return;
+  pthread_mutex_lock(&s->engine->reclaim);
+  s->engine->open_counts[s->index]--;
+  pthread_mutex_unlock(&s->engine->reclaim);
+  free(s);
+}
+
+/* How many chunks from chunk on (of count) lie together: in slots in a row from *ret_slot, or all in the origin
+ * (COW_SLOT_NONE). */
+static uint64_t find_run(struct cow_engine *e, uint32_t number, uint64_t chunk, uint64_t count, uint32_t *ret_slot) {
+  uint64_t run = 1;
+  pthread_rwlock_rdlock(&e->map_lock);
+  uint32_t slot = cow_map_find(&e->map, chunk, number);
+  while (run < count && cow_map_find(&e->map, chunk + run, number) == (slot == COW_SLOT_NONE ? slot : slot + run))
+    run++;
+  pthread_rwlock_unlock(&e->map_lock);
+  *ret_slot = slot;
+  return run;
+}
+
+/* One run of [offset, offset + length): from storage, or from the origin if that has not been overwritten meanwhile
+ * (E4). */
+static int read_run(struct cow_engine *e, uint32_t number, unsigned char *buffer, uint64_t length, uint64_t offset,
+                    uint64_t *ret_done) {
+  const uint32_t chunk_bytes = e->geometry.chunk_bytes;
+  uint64_t chunk = offset / chunk_bytes, last = (offset + length - 1) / chunk_bytes;
+  uint32_t slot;
+  uint64_t run = find_run(e, number, chunk, last - chunk + 1, &slot);
+  uint64_t end = (chunk + run) * chunk_bytes, bytes = end - offset < length ? end - offset : length;
+  *ret_done = bytes;
+  if (slot != COW_SLOT_NONE)
+    return cow_storage_read(e->storage, slot, offset % chunk_bytes, buffer, bytes);
+  int r = fd_pread_all(e->origin_fd, buffer, bytes, offset);
+  if (r < 0)
+    return r;
+  uint32_t now;
+  uint64_t still = find_run(e, number, chunk, run, &now);
+  if (now != COW_SLOT_NONE)
+    *ret_done = 0; /* overwritten while it was read: once more, and this time there is an entry */
+  else if (still < run)
+    *ret_done = (chunk + still) * chunk_bytes - offset;
+  return 0;
+}
+
+int cow_shadow_read(struct cow_shadow *s, void *buffer, size_t length_bytes, uint64_t offset_bytes) {
+  struct cow_engine *e = s->engine;
+  if (length_bytes % COW_SECTOR_BYTES != 0 || offset_bytes % COW_SECTOR_BYTES != 0 ||
+      length_bytes > COW_REQUEST_BYTES_MAX || offset_bytes > e->geometry.volume_bytes ||
+      length_bytes > e->geometry.volume_bytes - offset_bytes)
+    return -EINVAL;
+  uint32_t number = s->entry->number;
+  for (size_t done = 0; done < length_bytes;) {
+    uint64_t part = 0;
+    int r = read_run(e, number, (unsigned char *)buffer + done, length_bytes - done, offset_bytes + done, &part);
+    if (r < 0)
+      return r;
+    done += part;
+  }
+  /* After the reads: what was freed and used anew meanwhile is not handed out (E8). */
+  return cow_shadow_state_of(s->entry) == COW_SHADOW_LIVE && s->entry->number == number ? 0 : -EIO;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cow/shadows.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const state_names[COW_SHADOW_STATES] = {"free", "begun", "live", "dropped", "deleting"};
+
+static const struct move {
+  enum cow_shadow_state from;
+  enum cow_shadow_event event;
+  enum cow_shadow_state to;
+} moves[] = {
+    {COW_SHADOW_FREE, COW_SHADOW_EVENT_BEGIN, COW_SHADOW_BEGUN},
+    {COW_SHADOW_BEGUN, COW_SHADOW_EVENT_COMMIT, COW_SHADOW_LIVE},
+    {COW_SHADOW_BEGUN, COW_SHADOW_EVENT_ABORT, COW_SHADOW_FREE},
+    {COW_SHADOW_LIVE, COW_SHADOW_EVENT_DROP, COW_SHADOW_DROPPED},
+    {COW_SHADOW_LIVE, COW_SHADOW_EVENT_DELETE, COW_SHADOW_DELETING},
+    {COW_SHADOW_DROPPED, COW_SHADOW_EVENT_DELETE, COW_SHADOW_DELETING},
+    {COW_SHADOW_DELETING, COW_SHADOW_EVENT_RECLAIMED, COW_SHADOW_FREE},
+};
+
+int cow_shadow_next(enum cow_shadow_state state, enum cow_shadow_event event) {
+  for (size_t i = 0; i < sizeof moves / sizeof moves[0]; i++)
+    if (moves[i].from == state && moves[i].event == event)
+      return (int)moves[i].to;
+  return -EINVAL;
+}
+
+int cow_shadow_move(struct cow_arena_shadow *s, enum cow_shadow_event event) {
+  int to = cow_shadow_next(cow_shadow_state_of(s), event);
+  if (to < 0)
+    return to;
+  atomic_store_explicit(&s->state, (uint32_t)to, memory_order_release);
+  return 0;
+}
+
+struct cow_arena_shadow *cow_shadows_find(struct cow_arena_header *h, const char *id) {
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
+    if (cow_shadow_state_of(&h->shadows[i]) != COW_SHADOW_FREE && strcmp(h->shadows[i].id, id) == 0)
+      return &h->shadows[i];
+  return NULL;
+}
+
+struct cow_arena_shadow *cow_shadows_find_free(struct cow_arena_header *h) {
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
+    if (cow_shadow_state_of(&h->shadows[i]) == COW_SHADOW_FREE)
+      return &h->shadows[i];
+  return NULL;
+}
+
+static struct cow_arena_shadow *extreme(struct cow_arena_header *h, bool newest) {
+  struct cow_arena_shadow *found = NULL;
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
+    struct cow_arena_shadow *s = &h->shadows[i];
+    if (cow_shadow_state_of(s) == COW_SHADOW_LIVE && (!found || (s->number > found->number) == newest))
+      found = s;
+  }
+  return found;
+}
+
+struct cow_arena_shadow *cow_shadows_oldest(struct cow_arena_header *h) {
+  return extreme(h, false);
+}
+struct cow_arena_shadow *cow_shadows_newest(struct cow_arena_header *h) {
+  return extreme(h, true);
+}
+
+static int compare_numbers(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+size_t cow_shadows_needing(struct cow_arena_header *h, uint32_t numbers[COW_SHADOWS_MAX]) {
+  size_t count = 0;
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
+    enum cow_shadow_state state = cow_shadow_state_of(&h->shadows[i]);
+    if (state == COW_SHADOW_LIVE || state == COW_SHADOW_BEGUN)
+      numbers[count++] = h->shadows[i].number;
+  }
+  qsort(numbers, count, sizeof *numbers, compare_numbers);
+  return count;
+}
+
+bool cow_shadows_any_between(const uint32_t *numbers, size_t count, uint32_t after, uint32_t upto) {
+  size_t low = 0, high = count; /* the first number > after */
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (numbers[middle] > after)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return low < count && numbers[low] <= upto;
+}
+
+const char *cow_shadow_state_name(enum cow_shadow_state state) {
+  return (unsigned)state < COW_SHADOW_STATES ? state_names[state] : "unknown";
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cow/storage.h"
+
+#include "common/bitmap.h"
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <linux/fs.h>
+
+struct cow_storage {
+  int fd;
+  bool grows;                             /* a file */
+  uint32_t chunk_bytes, slots_max, slots; /* slots: allocated */
+
+  pthread_mutex_t lock; /* rank 5: the rest */
+  struct bitmap used;
+  uint32_t used_count;
+  uint64_t next; /* where the search goes on: copies of one time lie together */
+};
+
+static int set_up(struct cow_storage *s, const struct cow_storage_options *o, struct umbra_error *err) {
+  struct stat st;
+  uint64_t bytes = 0;
+  if (fstat(o->fd, &st) < 0)
+    return error_errno(err, "looking at the storage");
+  if (S_ISBLK(st.st_mode) && ioctl(o->fd, BLKGETSIZE64, &bytes) < 0)
+    return error_errno(err, "asking the storage device for its size");
+  s->fd = o->fd;
+  s->grows = !S_ISBLK(st.st_mode);
+  s->chunk_bytes = o->chunk_bytes;
+  uint64_t limit_bytes = s->grows || o->limit_bytes < bytes ? o->limit_bytes : bytes;
+  uint64_t slots_max = limit_bytes / o->chunk_bytes;
+  if (slots_max == 0)
+    return error_set(err, -ENOSPC, UMBRA_REASON_STORAGE, "the storage's limit of %llu bytes is less than one chunk",
+                     (unsigned long long)limit_bytes);
+  s->slots_max = slots_max < COW_SLOTS_MAX ? (uint32_t)slots_max : COW_SLOTS_MAX;
+  s->slots = s->grows ? 0 : s->slots_max;
+  if (bitmap_init(&s->used, s->slots_max) < 0)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "memory for %u slots", s->slots_max);
+  return 0;
+}
+
+int cow_storage_open(const struct cow_storage_options *options, struct cow_storage **ret, struct umbra_error *err) {
+  struct cow_storage *s = calloc(1, sizeof *s);
+  if (!s)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "opening the storage");
+  pthread_mutex_init(&s->lock, NULL);
+  int r = set_up(s, options, err);
+  if (r < 0) {
+    cow_storage_close(s);
+    return r;
+  }
+  *ret = s;
+  return 0;
+}
+
+void cow_storage_close(struct cow_storage *s) {
+  if (!s)
+    return;
+  bitmap_done(&s->used);
+  pthread_mutex_destroy(&s->lock);
+  free(s);
+}
+
+uint32_t cow_storage_slots_max(const struct cow_storage *s) { return s->slots_max; }
+
+/* The next step is allocated. Called with the lock: others would only find that there is nothing, too. */
+static int grow(struct cow_storage *s) {
+  uint32_t step = COW_STORAGE_STEP_BYTES / s->chunk_bytes;
+  if (!s->grows || s->slots >= s->slots_max)
+    return -ENOSPC;
+  if (step > s->slots_max - s->slots)
+    step = s->slots_max - s->slots;
+  if (fallocate(s->fd, 0, (off_t)s->slots * s->chunk_bytes, (off_t)step * s->chunk_bytes) < 0)
+    return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? -ENOSPC : -errno;
+  s->slots += step;
+  return 0;
+}
+
+int cow_storage_claim(struct cow_storage *s, uint32_t slot) {
+  while (slot >= s->slots) {
+    int r = grow(s);
+    if (r < 0)
+      return r == -ENOSPC ? -EUCLEAN : r;
+  }
+  if (bitmap_test(&s->used, slot))
+    return -EUCLEAN;
+  bitmap_set(&s->used, slot);
+  s->used_count++;
+  return 0;
+}
+
+static bool is_free(const struct cow_storage *s, uint64_t slot) {
+  return slot < s->slots && !bitmap_test(&s->used, slot);
+}
+
+/* The next free slot at or after s->next, round once. */
+static bool find_free(struct cow_storage *s, uint64_t *ret) {
+  if (s->used_count >= s->slots)
+    return false;
+  uint64_t at = s->next < s->slots ? s->next : 0;
+  while (!is_free(s, at)) {
+    /* A word of 64 at a time: the free ones may be far. */
+    if (at % 64 == 0 && at + 64 <= s->slots && s->used.words[at / 64] == UINT64_MAX)
+      at += 64;
+    else
+      at++;
+    if (at >= s->slots)
+      at = 0;
+  }
+  *ret = at;
+  return true;
+}
+
+int cow_storage_get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_first, uint32_t *ret_count) {
+  uint64_t first = 0;
+  uint32_t count = 0;
+  pthread_mutex_lock(&s->lock);
+  bool found = find_free(s, &first);
+  int r = 0;
+  if (!found && (r = grow(s)) == 0)
+    found = find_free(s, &first);
+  if (found) {
+    while (count < count_max && is_free(s, first + count))
+      bitmap_set(&s->used, first + count++);
+    s->used_count += count;
+    s->next = first + count;
+    *ret_first = (uint32_t)first;
+    *ret_count = count;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return found ? 0 : r;
+}
+
+void cow_storage_put(struct cow_storage *s, uint32_t slot) {
+  pthread_mutex_lock(&s->lock);
+  bitmap_clear(&s->used, slot);
+  s->used_count--;
+  pthread_mutex_unlock(&s->lock);
+}
+
+int cow_storage_write(struct cow_storage *s, uint32_t first, uint32_t count, const void *buffer) {
+  return fd_pwrite_all(s->fd, buffer, (size_t)count * s->chunk_bytes, (uint64_t)first * s->chunk_bytes);
+}
+
+int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer,
+                     size_t length_bytes) {
+  return fd_pread_all(s->fd, buffer, length_bytes, (uint64_t)first * s->chunk_bytes + offset_bytes);
+}
+
+void cow_storage_status(struct cow_storage *s, struct cow_storage_status *ret) {
+  pthread_mutex_lock(&s->lock);
+  *ret = (struct cow_storage_status){
+      .used_bytes = (uint64_t)s->used_count * s->chunk_bytes,
+      .bytes = (uint64_t)s->slots * s->chunk_bytes,
+      .limit_bytes = (uint64_t)s->slots_max * s->chunk_bytes,
+      .over_warning = s->used_count >= (uint64_t)s->slots_max * COW_STORAGE_WARN_PERCENT / 100,
+  };
+  pthread_mutex_unlock(&s->lock);
+}

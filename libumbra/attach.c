@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Attaching volumes to the copy-on-write engine and detaching them: everything that the two programs then keep is
+ * made here. */
+#include "libumbra/handles.h"
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "cow/front/fuse.h"
+#include "cow/serve/client.h"
+#include "cow/serve/seat.h"
+#include "cow/storage.h"
+#include "view/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define DEVICE_DIRECTORY "/dev/umbra"
+enum { START_TIMEOUT_MS = 30000, END_TIMEOUT_MS = 60000, CALL_TIMEOUT_MS = 60000, BACKLOG = 16, LIMIT_PART = 10 };
+
+/* What attaching holds until the programs have it. */
+struct attaching {
+  struct umbra_client *client;
+  struct umbra_error *err;
+  struct seat *seat;
+  struct cow_arena arena;
+  int fds[SEAT_FDS_END];
+  uint64_t device_bytes, limit_bytes;
+  uint32_t chunk_bytes;
+  const char *storage;
+  char mount[PATH_MAX + 8];
+  bool directory_made, mounted, started;
+};
+
+static bool name_valid(const char *name) {
+  size_t length = strlen(name);
+  return length > 0 && length < SEAT_NAME_BYTES && name[0] != '.' && name[0] != '-' &&
+         strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length;
+}
+
+static int number_of(const char *text, uint64_t *ret) {
+  char *end;
+  errno = 0;
+  *ret = strtoull(text, &end, 10);
+  return errno != 0 || end == text || *end != '\0' || text[0] == '-' ? -EINVAL : 0;
+}
+
+static int take_option(struct attaching *a, const char *name, const char *value) {
+  static const char *const policies[] = {"drop-oldest", "drop-newest", "stop-writes"};
+  uint64_t number = 0;
+  if (strcmp(name, "storage") == 0) {
+    a->storage = value;
+    return 0;
+  }
+  if (strcmp(name, "limit") == 0 && number_of(value, &a->limit_bytes) == 0 && a->limit_bytes > 0)
+    return 0;
+  if (strcmp(name, "chunk") == 0 && number_of(value, &number) == 0 && number >= COW_CHUNK_BYTES_MIN &&
+      number <= COW_CHUNK_BYTES_MAX && (number & (number - 1)) == 0) {
+    a->chunk_bytes = (uint32_t)number;
+    return 0;
+  }
+  for (uint32_t i = 0; strcmp(name, "full") == 0 && i < sizeof policies / sizeof policies[0]; i++)
+    if (strcmp(policies[i], value) == 0) {
+      a->seat->full_policy = i;
+      return 0;
+    }
+  return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID, "'%s' cannot be '%s'", name, value);
+}
+
+/* Exclusive: what is mounted, or somebody's physical volume, is refused by the kernel. */
+static int open_origin(struct attaching *a, const char *device) {
+  struct stat st;
+  int block_bytes = 0;
+  CLEANUP_CLOSE int fd = open(device, O_RDWR | O_DIRECT | O_EXCL | O_CLOEXEC);
+  if (fd < 0 && errno == EBUSY)
+    return error_set(a->err, -EBUSY, UMBRA_REASON_BUSY,
+                     "device '%s' is in use: unmount it first, then mount " DEVICE_DIRECTORY
+                     "/%s in its place (see umbra-attach(8))",
+                     device, a->seat->name);
+  if (fd < 0)
+    return error_errno(a->err, "opening device '%s'", device);
+  if (fstat(fd, &st) < 0 || !S_ISBLK(st.st_mode))
+    return error_set(a->err, -ENOTBLK, UMBRA_REASON_INVALID, "'%s' is no block device", device);
+  if (ioctl(fd, BLKGETSIZE64, &a->device_bytes) < 0 || ioctl(fd, BLKSSZGET, &block_bytes) < 0)
+    return error_errno(a->err, "asking device '%s' for its size", device);
+  a->seat->logical_block_bytes = (uint32_t)block_bytes;
+  (void)snprintf(a->seat->origin, sizeof a->seat->origin, "%s", device);
+  a->fds[SEAT_ORIGIN] = take_fd(&fd);
+  return 0;
+}
+
+/* A file without a name in a directory, so that nothing of it is left after any end; or a device. Direct where that
+ * is possible. */
+static int open_storage(struct attaching *a) {
+  const char *where = a->storage ? a->storage : a->client->coordinator->state_dir;
+  struct stat st;
+  if (stat(where, &st) < 0)
+    return error_errno(a->err, "storage '%s'", where);
+  int flags = S_ISBLK(st.st_mode) ? O_RDWR | O_EXCL | O_CLOEXEC : O_RDWR | O_TMPFILE | O_CLOEXEC;
+  if (!S_ISBLK(st.st_mode) && !S_ISDIR(st.st_mode))
+    return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID, "storage '%s' is neither a directory nor a block device",
+                     where);
+  int fd = open(where, flags | O_DIRECT, 0600);
+  if (fd < 0 && errno == EINVAL)
+    fd = open(where, flags, 0600);
+  if (fd < 0)
+    return error_errno(a->err, "opening storage '%s'", where);
+  a->fds[SEAT_STORAGE] = fd;
+  if (a->limit_bytes == 0)
+    a->limit_bytes =
+        a->device_bytes / LIMIT_PART > COW_STORAGE_STEP_BYTES ? a->device_bytes / LIMIT_PART : COW_STORAGE_STEP_BYTES;
+  a->seat->storage_limit_bytes = a->limit_bytes;
+  (void)snprintf(a->seat->storage, sizeof a->seat->storage, "%s", where);
+  return 0;
+}
+
+static int make_arena(struct attaching *a) {
+  struct cow_geometry g = {.volume_bytes = a->device_bytes, .chunk_bytes = a->chunk_bytes};
+  uint64_t slots = a->limit_bytes / a->chunk_bytes;
+  int r = cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX, a->err);
+  for (int i = 0; r >= 0 && i < COW_REGIONS; i++)
+    if ((a->fds[SEAT_ARENA + i] = fcntl(a->arena.fds[i], F_DUPFD_CLOEXEC, 0)) < 0)
+      r = error_errno(a->err, "handing over memory");
+  return r;
+}
+
+/* Beside the program that runs when it was not installed, else where it was installed. */
+static int find_program(struct attaching *a) {
+  char self[PATH_MAX];
+  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+  char *slash = n > 0 ? memrchr(self, '/', (size_t)n) : NULL;
+  if (slash) {
+    *slash = '\0';
+    (void)snprintf(a->seat->program, sizeof a->seat->program, "%.*s/umbra-cow", (int)(slash - self), self);
+    if (access(a->seat->program, X_OK) == 0)
+      return 0;
+  }
+  (void)snprintf(a->seat->program, sizeof a->seat->program, "%s/umbra-cow", UMBRA_LIBEXEC_DIR);
+  if (access(a->seat->program, X_OK) == 0)
+    return 0;
+  return error_errno(a->err, "looking for the program '%s'", a->seat->program);
+}
+
+static int say_word(const char *directory, const char *word, struct umbra_error *err);
+
+/* What a volume of this name left that died with both its programs. */
+static int make_directory(struct attaching *a) {
+  const char *directory = a->seat->directory;
+  CLEANUP_CLOSE int fd = -1;
+  if (mkdir(directory, 0700) < 0 && errno != EEXIST)
+    return error_errno(a->err, "making '%s'", directory);
+  a->directory_made = true;
+  if (cow_client_connect(directory, &fd, NULL) >= 0) {
+    a->directory_made = false;
+    return error_set(a->err, -EEXIST, UMBRA_REASON_BUSY, "a volume is attached as '%s' already", a->seat->name);
+  }
+  while (umount2(a->mount, MNT_DETACH) == 0)
+    ;
+  if (mkdir(a->mount, 0700) < 0 && errno != EEXIST)
+    return error_errno(a->err, "making '%s'", a->mount);
+  return 0;
+}
+
+static int listen_at(struct attaching *a, const char *name, int *ret) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int n = snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", a->seat->directory, name);
+  if (n < 0 || (size_t)n >= sizeof address.sun_path)
+    return error_set(a->err, -ENAMETOOLONG, UMBRA_REASON_INVALID, "the path '%s/%s' is too long for a socket",
+                     a->seat->directory, name);
+  *ret = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  (void)unlink(address.sun_path);
+  if (*ret < 0 || bind(*ret, (struct sockaddr *)&address, sizeof address) < 0 || listen(*ret, BACKLOG) < 0)
+    return error_errno(a->err, "listening at '%s'", address.sun_path);
+  return 0;
+}
+
+static int start_programs(struct attaching *a) {
+  int r = fuse_front_mount(a->mount, &a->fds[SEAT_SESSION], a->err);
+  if (r < 0)
+    return r;
+  a->mounted = true;
+  r = seat_run(a->seat, a->fds, "supervise", true, a->err);
+  if (r < 0)
+    return r;
+  a->started = true;
+  CLEANUP_CLOSE int fd = -1;
+  r = cow_client_connect(a->seat->directory, &fd, a->err);
+  if (r >= 0)
+    r = cow_client_call(fd, json_pack("{s:s}", "do", "status"), START_TIMEOUT_MS, NULL, a->err);
+  return r;
+}
+
+/* The block device over the session's file, and its name. */
+static int publish(struct attaching *a, char **ret_path) {
+  char file[PATH_MAX + 16];
+  CLEANUP_CLOSE int loop = -1;
+  CLEANUP_FREE char *device = NULL, *link = NULL;
+  (void)snprintf(file, sizeof file, "%s/" FUSE_FRONT_VOLUME, a->mount);
+  int r = loop_open(file, a->seat->logical_block_bytes, true, &loop, &device, a->err);
+  if (r >= 0)
+    r = loop_keep(loop, a->err);
+  if (r < 0)
+    return r;
+  (void)snprintf(a->seat->device, sizeof a->seat->device, "%s", device);
+  if (asprintf(&link, DEVICE_DIRECTORY "/%s", a->seat->name) < 0)
+    link = NULL;
+  (void)mkdir(DEVICE_DIRECTORY, 0755);
+  if (!link || (unlink(link) < 0 && errno != ENOENT) || symlink(device, link) < 0)
+    return error_errno(a->err, "making '" DEVICE_DIRECTORY "/%s'", a->seat->name);
+  *ret_path = take_pointer(link);
+  return 0;
+}
+
+static void undo(struct attaching *a) {
+  struct umbra_error ignored;
+  char file[PATH_MAX + 16];
+  (void)snprintf(file, sizeof file, "%s/" FUSE_FRONT_VOLUME, a->mount);
+  if (a->seat->device[0] != '\0')
+    (void)loop_drop(a->seat->device, file, &ignored);
+  if (a->started)
+    (void)say_word(a->seat->directory, "end", &ignored);
+  if (a->mounted)
+    (void)umount2(a->mount, MNT_DETACH);
+  if (a->directory_made)
+    (void)fd_remove_tree(AT_FDCWD, a->seat->directory);
+}
+
+static int attach(struct attaching *a, const char *device, const char *name,
+                  const struct umbra_attach_option *options, size_t option_count, char **ret_path) {
+  (void)snprintf(a->seat->name, sizeof a->seat->name, "%s", name);
+  (void)snprintf(a->seat->directory, sizeof a->seat->directory, "%s/attached", a->client->coordinator->runtime_dir);
+  int r = fd_make_directories(a->seat->directory, 0755);
+  if (r < 0)
+    return error_code(a->err, r, "making '%s'", a->seat->directory);
+  (void)snprintf(a->seat->directory, sizeof a->seat->directory, "%s/attached/%s", a->client->coordinator->runtime_dir,
+                 name);
+  (void)snprintf(a->mount, sizeof a->mount, "%s/mnt", a->seat->directory);
+  for (size_t i = 0; i < option_count; i++)
+    if ((r = take_option(a, options[i].name, options[i].value)) < 0)
+      return r;
+  if ((r = open_origin(a, device)) < 0 || (r = open_storage(a)) < 0 || (r = make_arena(a)) < 0 ||
+      (r = find_program(a)) < 0 || (r = make_directory(a)) < 0 ||
+      (r = listen_at(a, "control", &a->fds[SEAT_CONTROL])) < 0 ||
+      (r = listen_at(a, "supervise", &a->fds[SEAT_SUPERVISE])) < 0 || (r = start_programs(a)) < 0)
+    return r;
+  return publish(a, ret_path);
+}
+
+int umbra_attach(struct umbra_client *client, const char *device, const char *name,
+                 const struct umbra_attach_option *options, size_t option_count, char **ret_path) {
+  int r = client_prepare(client);
+  if (r < 0)
+    return r;
+  struct attaching a = {.client = client, .err = &client->error, .chunk_bytes = COW_CHUNK_BYTES_DEFAULT};
+  for (int i = 0; i < SEAT_FDS_END; i++)
+    a.fds[i] = -1;
+  if (!name_valid(name))
+    return error_set(a.err, -EINVAL, UMBRA_REASON_INVALID, "'%s' is no name for an attached volume", name);
+  r = seat_create(&a.seat, &a.fds[SEAT_CONFIG], a.err);
+  if (r < 0)
+    return r;
+  a.seat->threads = FUSE_FRONT_THREADS_DEFAULT;
+  for (int i = 0; i < COW_REGIONS; i++)
+    a.arena.fds[i] = -1;
+  r = attach(&a, device, name, options, option_count, ret_path);
+  if (r < 0)
+    undo(&a);
+  cow_arena_done(&a.arena);
+  for (int i = SEAT_CONFIG; i < SEAT_FDS_END; i++)
+    cleanup_close_fd(&a.fds[i]);
+  return r;
+}
+
+/* One word to the supervisor; waits until it has done it. */
+static int say_word(const char *directory, const char *word, struct umbra_error *err) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  struct timeval timeout = {.tv_sec = END_TIMEOUT_MS / 1000};
+  char answer[8] = "";
+  (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/supervise", directory);
+  CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0 ||
+      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+      send(fd, word, strlen(word), MSG_NOSIGNAL) < 0 || recv(fd, answer, sizeof answer - 1, 0) < 0)
+    return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
+  return strcmp(answer, "ok") == 0
+             ? 0
+             : error_set(err, -EBUSY, UMBRA_REASON_BUSY, "the supervisor at '%s' is busy", directory);
+}
+
+static int directory_of(struct umbra_client *client, const char *name, char **ret) {
+  if (!name_valid(name))
+    return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID, "'%s' is no name of an attached volume", name);
+  if (asprintf(ret, "%s/attached/%s", client->coordinator->runtime_dir, name) < 0) {
+    *ret = NULL;
+    return error_set(&client->error, -ENOMEM, UMBRA_REASON_INTERNAL, "looking for '%s'", name);
+  }
+  return 0;
+}
+
+/* Nobody uses the block device, and nobody can from now on. */
+static int withdraw(const char *device, const char *file, struct umbra_error *err) {
+  CLEANUP_CLOSE int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+  if (fd < 0 && errno == EBUSY)
+    return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "'%s' is in use: unmount it first", device);
+  if (fd < 0)
+    return error_errno(err, "opening '%s'", device);
+  /* With the exclusive open held: it goes when that is closed. */
+  return loop_drop(device, file, err);
+}
+
+static size_t live_shadows(int fd) {
+  json_t *reply = NULL;
+  size_t count = 0, i;
+  const json_t *shadow;
+  if (cow_client_call(fd, json_pack("{s:s, s:i}", "do", "list", "after", 0), CALL_TIMEOUT_MS, &reply, NULL) < 0)
+    return 0;
+  json_array_foreach(json_object_get(reply, "shadows"), i, shadow) {
+    const char *state = json_string_value(json_object_get(shadow, "state"));
+    count += state && strcmp(state, "live") == 0;
+  }
+  json_decref(reply);
+  return count;
+}
+
+int umbra_detach(struct umbra_client *client, const char *name, int force) {
+  CLEANUP_FREE char *directory = NULL, *link = NULL;
+  CLEANUP_CLOSE int fd = -1;
+  json_t *status = NULL;
+  char file[PATH_MAX];
+  int r = client_prepare(client);
+  if (r >= 0)
+    r = directory_of(client, name, &directory);
+  if (r >= 0)
+    r = cow_client_connect(directory, &fd, &client->error);
+  if (r == -ENOENT)
+    return error_set(&client->error, r, UMBRA_REASON_NOT_FOUND, "no volume is attached as '%s'", name);
+  if (r < 0)
+    return r;
+  size_t shadows = live_shadows(fd);
+  if (shadows > 0 && !force)
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
+                     "'%s' has %zu shadow copies, which go with it: delete them, or detach with --force", name,
+                     shadows);
+  r = cow_client_call(fd, json_pack("{s:s}", "do", "status"), CALL_TIMEOUT_MS, &status, &client->error);
+  if (r < 0)
+    return r;
+  (void)snprintf(file, sizeof file, "%s/mnt/" FUSE_FRONT_VOLUME, directory);
+  const char *device = json_string_value(json_object_get(status, "device"));
+  if (device && device[0] != '\0')
+    r = withdraw(device, file, &client->error);
+  json_decref(status);
+  if (r < 0)
+    return r;
+  if (asprintf(&link, DEVICE_DIRECTORY "/%s", name) >= 0)
+    (void)unlink(link);
+  r = say_word(directory, "end", &client->error);
+  (void)snprintf(file, sizeof file, "%s/mnt", directory);
+  (void)umount2(file, MNT_DETACH);
+  (void)fd_remove_tree(AT_FDCWD, directory);
+  return r;
+}
+
+int umbra_attached_restart(struct umbra_client *client, const char *name) {
+  CLEANUP_FREE char *directory = NULL;
+  error_clear(&client->error);
+  int r = directory_of(client, name, &directory);
+  return r < 0 ? r : say_word(directory, "upgrade", &client->error);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "providers/cow/cow.h"
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "cow/front/fuse.h"
+#include "cow/serve/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CALL_TIMEOUT_MS = 60000, COMMIT_TIMEOUT_MS = 8000 };
+
+struct cow {
+  int fd; /* to the volume's server: what it began and did not commit goes with it */
+  char *directory;
+};
+
+static int cow_can_shadow(const struct volume *volume, const char *config_dir, struct umbra_error *why) {
+  (void)config_dir;
+  CLEANUP_FREE char *directory = NULL;
+  CLEANUP_CLOSE int fd = -1;
+  int r = cow_attached_directory(volume->block_device, &directory, why);
+  if (r >= 0 && volume->image_why)
+    return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "%s", volume->image_why);
+  return r < 0 ? r : cow_client_connect(directory, &fd, why);
+}
+
+static int cow_prepare(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = calloc(1, sizeof *c);
+  if (!c)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "preparing a shadow copy");
+  c->fd = -1;
+  s->state = c;
+  int r = cow_attached_directory(s->volume->block_device, &c->directory, err);
+  if (r >= 0)
+    r = cow_client_connect(c->directory, &c->fd, err);
+  if (r < 0)
+    return r;
+  /* Recorded before it exists: after a crash remove() finds what became of it. */
+  if (json_object_set_new(s->record, "directory", json_path(c->directory)) < 0 ||
+      json_object_set_new(s->record, "id", json_string(s->id)) < 0)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "preparing a shadow copy");
+  r = s->services->save(s, err);
+  if (r >= 0)
+    r = cow_client_call(c->fd, json_pack("{s:s, s:s}", "do", "begin", "id", s->id), CALL_TIMEOUT_MS, NULL, err);
+  return r;
+}
+
+static int cow_commit(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = s->state;
+  int r = cow_client_commit(c->fd, s->id, COMMIT_TIMEOUT_MS);
+  if (r < 0)
+    return error_code(err, r, "the server of the attached volume '%s'", c->directory);
+  return 0;
+}
+
+static int cow_postcommit(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = s->state;
+  CLEANUP_FREE char *path = NULL;
+  if (asprintf(&path, "%s/mnt/" FUSE_FRONT_SHADOW "%s", c->directory, s->id) < 0)
+    path = NULL;
+  json_t *view = path ? json_pack("{s:s, s:o, s:s, s:I}", "kind", "image", "path", json_path(path), "filesystem",
+                                  s->volume->fs_type, "sector_bytes", (json_int_t)s->volume->sector_bytes)
+                      : NULL;
+  if (!view || json_object_set_new(s->record, "view", view) < 0)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
+  return 0;
+}
+
+static void cow_release_state(struct shadow *s) {
+  struct cow *c = s->state;
+  if (!c)
+    return;
+  cleanup_close_fd(&c->fd);
+  free(c->directory);
+  free(c);
+  s->state = NULL;
+}
+
+/* A volume that was detached took its shadow copies with it. One that was begun goes with its connection: that may
+ * take a moment. */
+static int cow_remove(const json_t *record, struct umbra_error *err) {
+  CLEANUP_FREE char *directory = NULL;
+  const char *id = json_string_value(json_object_get(record, "id"));
+  CLEANUP_CLOSE int fd = -1;
+  if (!id || json_path_value(json_object_get(record, "directory"), &directory) < 0)
+    return 0;
+  int r = cow_client_connect(directory, &fd, err);
+  if (r >= 0)
+    r = cow_client_call(fd, json_pack("{s:s, s:s}", "do", "delete", "id", id), CALL_TIMEOUT_MS, NULL, err);
+  if (r == -ENOENT || r == -EINVAL) {
+    error_clear(err);
+    return 0;
+  }
+  return r;
+}
+
+const struct provider cow_provider = {
+    .name = "cow",
+    .summary = "copy-on-write of a volume that is attached to umbra: at once, with storage for what changes",
+    .hold = PROVIDER_HOLD_NEEDED,
+    .instant = true,
+    .can_shadow = cow_can_shadow,
+    .prepare = cow_prepare,
+    .commit = cow_commit,
+    .postcommit = cow_postcommit,
+    .release_state = cow_release_state,
+    .remove = cow_remove,
+};

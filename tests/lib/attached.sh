@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Sourced after functions.sh by tests of attached volumes.
+# shellcheck shell=bash
+
+# attached_volume NAME FSTYPE SIZE [ATTACH OPTION...]: a plain device attached as $ATTACHED (unique on the machine), with a filesystem,
+# mounted at $WORK/NAME; sets ORIGIN (the plain device) and ATTACHED. Gone at exit.
+attached_volume() {
+  local name=$1 type=$2 size=$3; shift 3
+  attached_device "$name" "$size" "$@"
+  case $type in
+    ext*) mkfs."$type" -q -F "/dev/umbra/$ATTACHED" ;;
+    xfs) mkfs.xfs -q -f "/dev/umbra/$ATTACHED" ;;
+  esac
+  mkdir "$WORK/$name"
+  cleanup_fn umount -R "$WORK/$name"
+  mount "/dev/umbra/$ATTACHED" "$WORK/$name"
+}
+
+attached_device() {
+  local name=$1 size=$2; shift 2
+  truncate -s "$size" "$WORK/$name.origin"
+  ORIGIN=$(losetup --find --show --direct-io=on "$WORK/$name.origin")
+  cleanup_fn losetup -d "$ORIGIN"
+  ATTACHED=test-$$-$name
+  cleanup_fn "$UMBRA" detach --force "$ATTACHED"
+  "$UMBRA" attach "$@" "$ORIGIN" "$ATTACHED" >"$WORK/attach.out"
+  [ "$(cat "$WORK/attach.out")" = "/dev/umbra/$ATTACHED" ] || fail "attach printed $(cat "$WORK/attach.out")"
+}
+
+# attached_status NAME FIELD: of the volume's server
+attached_status() {
+  python3 - "$UMBRA_RUNTIME_DIR/attached/$1/control" "$2" <<'END'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.settimeout(30)
+s.connect(sys.argv[1])
+s.send(b'{"do": "status"}')
+print(json.loads(s.recv(65536))[sys.argv[2]])
+END
+}
+
+# no_attached_left: no process, mount, loop device or name of this test's attached volumes
+no_attached_left() {
+  local left
+  left=$(find /proc/[0-9]*/fd -lname "$WORK/*.origin" 2>/dev/null | head -n 3 || true)
+  [ -z "$left" ] || fail "still open: $left"
+  ! grep -q "$WORK.* fuse" /proc/mounts || fail "a session is still mounted"
+  [ -z "$(find /dev/umbra -name "test-$$-*" 2>/dev/null)" ] || fail "a name is left in /dev/umbra"
+  [ -z "$(ls -A "$UMBRA_RUNTIME_DIR/attached")" ] || fail "left in the runtime directory: $(ls "$UMBRA_RUNTIME_DIR/attached")"
+}

@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine against a model: random writes, zeroes, shadow copies made, read, deleted, reverted, servers that die,
+ * storage that fills up and that fails, one thread and several.  The model is a plain copy of the volume for each
+ * shadow copy.  The seed is printed; UMBRA_SEED repeats a run, UMBRA_STEPS lengthens it.
+ */
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "cow/engine-state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { CHUNK = 4096, MODELS_MAX = 64, VOLUME_BYTES = 200 * CHUNK + 1536, STEPS_DEFAULT = 30000 };
+
+struct rig {
+  int origin_fd, storage_fd;
+  struct cow_storage *storage;
+  struct cow_arena arena;
+  struct cow_engine *engine;
+  enum cow_full_policy policy;
+  uint64_t storage_bytes;
+  unsigned events[2]; /* by kind */
+  uint64_t seed;
+};
+
+struct model {
+  char id[37];
+  unsigned char *bytes;
+};
+
+static uint64_t next_random(uint64_t *state) {
+  *state ^= *state << 13;
+  *state ^= *state >> 7;
+  *state ^= *state << 17;
+  return *state;
+}
+
+static uint64_t seed_of_run(void) {
+  const char *given = getenv("UMBRA_SEED");
+  uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
+  print_message("UMBRA_SEED=%llu\n", (unsigned long long)seed);
+  return seed ? seed : 1;
+}
+
+static unsigned steps_of_run(void) {
+  const char *given = getenv("UMBRA_STEPS");
+  return given ? (unsigned)strtoul(given, NULL, 10) : STEPS_DEFAULT;
+}
+
+/* Memory files: O_DIRECT is the caller's choice of descriptor, not the engine's. */
+static int file_of(const char *name, uint64_t bytes) {
+  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  assert_true(fd >= 0);
+  assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+  return fd;
+}
+
+static void count_event(const struct cow_event *event, void *context) {
+  struct rig *r = context;
+  __atomic_fetch_add(&r->events[event->kind], 1, __ATOMIC_RELAXED);
+}
+
+static void start_server(struct rig *r) {
+  struct umbra_error err = {0};
+  struct cow_storage_options so = {.fd = r->storage_fd, .chunk_bytes = CHUNK, .limit_bytes = r->storage_bytes};
+  assert_int_equal(cow_storage_open(&so, &r->storage, &err), 0);
+  struct cow_engine_options eo = {.origin_fd = r->origin_fd,
+                                  .storage = r->storage,
+                                  .arena = &r->arena,
+                                  .full_policy = r->policy,
+                                  .event = count_event,
+                                  .event_context = r};
+  if (cow_engine_open(&eo, &r->engine, &err) < 0)
+    fail_msg("%s", err.message);
+}
+
+static void stop_server(struct rig *r) {
+  cow_engine_close(r->engine);
+  cow_storage_close(r->storage);
+}
+
+/* As the supervisor does: the descriptors are all that is left. */
+static void restart_server(struct rig *r) {
+  struct umbra_error err = {0};
+  int fds[COW_REGIONS];
+  stop_server(r);
+  for (int i = 0; i < COW_REGIONS; i++)
+    fds[i] = dup(r->arena.fds[i]);
+  cow_arena_done(&r->arena);
+  assert_int_equal(cow_arena_adopt(&r->arena, fds, &err), 0);
+  start_server(r);
+}
+
+static void set_up(struct rig *r, uint64_t storage_bytes, enum cow_full_policy policy) {
+  struct umbra_error err = {0};
+  struct cow_geometry g = {.volume_bytes = VOLUME_BYTES, .chunk_bytes = CHUNK};
+  *r = (struct rig){.storage_bytes = storage_bytes, .policy = policy, .seed = seed_of_run()};
+  r->origin_fd = file_of("origin", VOLUME_BYTES);
+  r->storage_fd = file_of("storage", 0);
+  assert_int_equal(cow_arena_create(&r->arena, &g, (uint32_t)(storage_bytes / CHUNK), &err), 0);
+  start_server(r);
+}
+
+static void tear_down(struct rig *r) {
+  stop_server(r);
+  cow_arena_done(&r->arena);
+  close(r->origin_fd);
+  close(r->storage_fd);
+}
+
+static void name_model(struct model *m, uint64_t *random) {
+  (void)snprintf(m->id, sizeof m->id, "%016llx-%016llx", (unsigned long long)next_random(random),
+                 (unsigned long long)next_random(random));
+}
+
+static int make_shadow(struct cow_engine *e, const char *id) {
+  struct umbra_error err = {0};
+  int r = cow_engine_begin(e, id, &err);
+  return r < 0 ? r : cow_engine_commit(e, id);
+}
+
+/* Reads a shadow copy in pieces of odd sizes; -EIO when it was dropped. */
+static int read_whole(struct cow_engine *e, const char *id, unsigned char *to) {
+  struct umbra_error err = {0};
+  struct cow_shadow *s;
+  int r = cow_shadow_open(e, id, &s, &err);
+  if (r < 0)
+    return r;
+  for (uint64_t at = 0; at < VOLUME_BYTES && r >= 0;) {
+    uint64_t left = VOLUME_BYTES - at, piece = left < 7 * 512 + 3 * CHUNK ? left : 7 * 512 + 3 * CHUNK;
+    r = cow_shadow_read(s, to + at, piece, at);
+    at += piece;
+  }
+  cow_shadow_close(s);
+  return r;
+}
+
+static void pick_range(uint64_t *random, uint64_t *offset, uint64_t *length) {
+  uint64_t sectors = VOLUME_BYTES / 512;
+  *offset = next_random(random) % sectors;
+  uint64_t most = next_random(random) % 4 ? 9 : 400;
+  *length = 1 + next_random(random) % most;
+  if (*length > sectors - *offset)
+    *length = sectors - *offset;
+  *offset *= 512;
+  *length *= 512;
+}
+
+/* The state of one run of the oracle. */
+struct oracle {
+  struct rig rig;
+  unsigned char *live, *scratch;
+  struct model models[MODELS_MAX];
+  size_t count;
+  uint64_t random, compared, dropped;
+};
+
+static void forget_model(struct oracle *o, size_t i) {
+  free(o->models[i].bytes);
+  memmove(&o->models[i], &o->models[i + 1], (--o->count - i) * sizeof o->models[0]);
+}
+
+static void compare(struct oracle *o, size_t i) {
+  struct model *m = &o->models[i];
+  int r = read_whole(o->rig.engine, m->id, o->scratch);
+  if (r == -EIO && o->rig.storage_bytes < (uint64_t)VOLUME_BYTES * MODELS_MAX) {
+    struct umbra_error err = {0};
+    assert_int_equal(cow_engine_delete(o->rig.engine, m->id, false, &err), 0);
+    forget_model(o, i);
+    o->dropped++;
+    return;
+  }
+  assert_int_equal(r, 0);
+  if (memcmp(o->scratch, m->bytes, VOLUME_BYTES) != 0)
+    for (uint64_t b = 0; b < VOLUME_BYTES; b++)
+      if (o->scratch[b] != m->bytes[b])
+        fail_msg("shadow copy %zu of %zu differs at byte %llu (chunk %llu)", i, o->count, (unsigned long long)b,
+                 (unsigned long long)b / CHUNK);
+  o->compared++;
+}
+
+static void step_write(struct oracle *o) {
+  uint64_t offset, length;
+  pick_range(&o->random, &offset, &length);
+  if (next_random(&o->random) % 16 == 0) {
+    memset(o->live + offset, 0, length);
+    assert_int_equal(cow_engine_zero(o->rig.engine, offset, length), 0);
+    return;
+  }
+  for (uint64_t b = 0; b < length; b += 8) {
+    uint64_t v = next_random(&o->random);
+    memcpy(o->live + offset + b, &v, 8);
+  }
+  assert_int_equal(cow_engine_write(o->rig.engine, o->live + offset, length, offset), 0);
+}
+
+static void step_make(struct oracle *o) {
+  if (o->count == MODELS_MAX)
+    return;
+  struct model *m = &o->models[o->count];
+  *m = (struct model){.bytes = malloc(VOLUME_BYTES)};
+  name_model(m, &o->random);
+  memcpy(m->bytes, o->live, VOLUME_BYTES);
+  assert_int_equal(make_shadow(o->rig.engine, m->id), 0);
+  o->count++;
+}
+
+static void step_delete(struct oracle *o) {
+  struct umbra_error err = {0};
+  if (o->count == 0)
+    return;
+  size_t i = next_random(&o->random) % o->count;
+  assert_int_equal(cow_engine_delete(o->rig.engine, o->models[i].id, false, &err), 0);
+  forget_model(o, i);
+  if (next_random(&o->random) % 2)
+    cow_engine_wait_reclaimed(o->rig.engine);
+}
+
+static void step_revert(struct oracle *o) {
+  struct umbra_error err = {0};
+  if (o->count == 0)
+    return;
+  size_t i = next_random(&o->random) % o->count;
+  int r = cow_engine_revert(o->rig.engine, o->models[i].id, NULL, &err);
+  /* It may drop the very one it goes back to when storage is short: then the volume is between the two. */
+  if (r == 0)
+    memcpy(o->live, o->models[i].bytes, VOLUME_BYTES);
+  else
+    assert_int_equal(fd_pread_all(o->rig.origin_fd, o->live, VOLUME_BYTES, 0), 0);
+}
+
+static void step_die(struct oracle *o) {
+  struct umbra_error err = {0};
+  bool begun = next_random(&o->random) % 2;
+  if (begun)
+    assert_int_equal(cow_engine_begin(o->rig.engine, "half-made", &err), 0);
+  restart_server(&o->rig);
+  if (begun)
+    assert_int_equal(cow_engine_abort(o->rig.engine, "half-made", &err), -ENOENT);
+}
+
+static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy) {
+  struct oracle o = {.live = calloc(1, VOLUME_BYTES), .scratch = malloc(VOLUME_BYTES)};
+  set_up(&o.rig, storage_bytes, policy);
+  o.random = o.rig.seed;
+  for (unsigned step = 0, steps = steps_of_run(); step < steps; step++) {
+    unsigned dice = next_random(&o.random) % 1000;
+    if (dice < 30)
+      step_make(&o);
+    else if (dice < 56)
+      step_delete(&o);
+    else if (dice < 58)
+      step_revert(&o);
+    else if (dice < 60)
+      step_die(&o);
+    else if (dice < 100 && o.count > 0)
+      compare(&o, next_random(&o.random) % o.count);
+    else
+      step_write(&o);
+    if (step % 1000 == 0)
+      assert_true(cow_engine_check(o.rig.engine));
+  }
+  while (o.count > 0) {
+    size_t before = o.count;
+    compare(&o, 0);
+    struct umbra_error err = {0};
+    if (o.count < before)
+      continue;
+    assert_int_equal(cow_engine_delete(o.rig.engine, o.models[0].id, false, &err), 0);
+    forget_model(&o, 0);
+  }
+  assert_int_equal(cow_engine_read(o.rig.engine, o.scratch, VOLUME_BYTES - 512, 512), 0);
+  assert_memory_equal(o.scratch, o.live + 512, VOLUME_BYTES - 512);
+  /* Nothing is left behind: all space is free again. */
+  cow_engine_wait_reclaimed(o.rig.engine);
+  struct cow_engine_status status;
+  cow_engine_status(o.rig.engine, &status);
+  assert_int_equal(status.storage.used_bytes, 0);
+  print_message("compared %llu, dropped %llu, copied %llu chunks\n", (unsigned long long)o.compared,
+                (unsigned long long)o.dropped, (unsigned long long)status.chunks_copied);
+  assert_true(o.compared > 100);
+  if (storage_bytes < (uint64_t)VOLUME_BYTES * MODELS_MAX)
+    assert_true(o.dropped > 10 && o.rig.events[COW_EVENT_DROPPED] > 0 && o.rig.events[COW_EVENT_STORAGE_HIGH] > 0);
+  free(o.live);
+  free(o.scratch);
+  tear_down(&o.rig);
+}
+
+static void equals_model(void **state) {
+  (void)state;
+  run_oracle((uint64_t)VOLUME_BYTES * MODELS_MAX * 2, COW_FULL_DROP_OLDEST);
+}
+static void equals_model_when_full(void **state) {
+  (void)state;
+  run_oracle(500 * CHUNK, COW_FULL_DROP_OLDEST);
+}
+static void equals_model_when_full_dropping_newest(void **state) {
+  (void)state;
+  run_oracle(500 * CHUNK, COW_FULL_DROP_NEWEST);
+}
+
+/* Several threads, each with sectors of its own (interleaved, so that they share chunks); one takes shadow copies and
+ * reads them. */
+enum { THREADS = 4, COUNTERS = VOLUME_BYTES / 512 };
+
+struct crowd {
+  struct rig rig;
+  atomic_bool stop;
+  _Atomic uint64_t sequence; /* each write takes a number; an instant is a prefix of each thread's */
+  _Atomic uint64_t issued[THREADS], done[THREADS];
+};
+struct member {
+  struct crowd *crowd;
+  unsigned index;
+};
+
+/* Writes its sectors in a fixed order, round and round: sector i of round r holds r. */
+static void *write_on(void *context) {
+  struct member *m = context;
+  struct crowd *c = m->crowd;
+  unsigned char sector[512] __attribute__((aligned(512)));
+  for (uint64_t n = 0; !atomic_load(&c->stop); n++) {
+    uint64_t slots = COUNTERS / THREADS, place = n * 7919 % slots * THREADS + m->index;
+    memset(sector, 0, sizeof sector);
+    uint64_t value = n + 1;
+    memcpy(sector, &value, sizeof value);
+    atomic_store(&c->issued[m->index], n + 1);
+    assert_int_equal(cow_engine_write(c->rig.engine, sector, sizeof sector, place * 512), 0);
+    atomic_store(&c->done[m->index], n + 1);
+  }
+  return NULL;
+}
+
+/* What thread `index` had written when the image was taken: must be all writes up to one, that one between low and
+ * high. */
+static void check_prefix(const unsigned char *image, unsigned index, uint64_t low, uint64_t high) {
+  uint64_t slots = COUNTERS / THREADS, last = 0;
+  for (uint64_t p = 0; p < slots; p++) {
+    uint64_t value;
+    memcpy(&value, image + (p * THREADS + index) * 512, sizeof value);
+    last = value > last ? value : last;
+  }
+  assert_in_range(last, low, high);
+  for (uint64_t n = last > slots ? last - slots : 0; n < last; n++) {
+    uint64_t value;
+    memcpy(&value, image + (n * 7919 % slots * THREADS + index) * 512, sizeof value);
+    assert_int_equal(value, n + 1);
+  }
+}
+
+static void is_one_instant_of_a_crowd(void **state) {
+  (void)state;
+  struct crowd c = {0};
+  struct member members[THREADS];
+  pthread_t threads[THREADS];
+  set_up(&c.rig, (uint64_t)VOLUME_BYTES * 64, COW_FULL_DROP_OLDEST);
+  unsigned char *first = malloc(VOLUME_BYTES), *again = malloc(VOLUME_BYTES);
+  for (unsigned i = 0; i < THREADS; i++) {
+    members[i] = (struct member){&c, i};
+    assert_int_equal(pthread_create(&threads[i], NULL, write_on, &members[i]), 0);
+  }
+  struct umbra_error err = {0};
+  for (unsigned round = 0; round < 150; round++) {
+    char id[37];
+    uint64_t low[THREADS];
+    (void)snprintf(id, sizeof id, "round-%u", round);
+    assert_int_equal(cow_engine_begin(c.rig.engine, id, &err), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+      low[i] = atomic_load(&c.done[i]);
+    assert_int_equal(cow_engine_commit(c.rig.engine, id), 0);
+    uint64_t high[THREADS];
+    for (unsigned i = 0; i < THREADS; i++)
+      high[i] = atomic_load(&c.issued[i]);
+    assert_int_equal(read_whole(c.rig.engine, id, first), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+      check_prefix(first, i, low[i], high[i]);
+    assert_int_equal(read_whole(c.rig.engine, id, again), 0);
+    assert_memory_equal(first, again, VOLUME_BYTES);
+    if (round % 3)
+      assert_int_equal(cow_engine_delete(c.rig.engine, id, false, &err), 0);
+  }
+  atomic_store(&c.stop, true);
+  for (unsigned i = 0; i < THREADS; i++)
+    pthread_join(threads[i], NULL);
+  assert_true(cow_engine_check(c.rig.engine));
+  free(first);
+  free(again);
+  tear_down(&c.rig);
+}
+
+static unsigned char *filled(unsigned char value, uint64_t bytes) {
+  unsigned char *b = malloc(bytes);
+  memset(b, value, bytes);
+  return b;
+}
+
+static void stop_writes_stops_them(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  set_up(&r, 4 * CHUNK, COW_FULL_STOP_WRITES);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  for (unsigned i = 0; i < 4; i++)
+    assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)i * CHUNK), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 4 * CHUNK), -ENOSPC);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
+  assert_int_equal(cow_engine_delete(r.engine, "a", false, &err), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 4 * CHUNK), 0);
+  tear_down(&r);
+}
+
+/* The storage fails: who needs it is dropped, the write goes on, what older ones have stays. */
+static void failing_storage_drops(void **state) {
+  (void)state;
+  struct rig r;
+  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK), *whole = malloc(VOLUME_BYTES);
+  assert_int_equal(make_shadow(r.engine, "old"), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
+  assert_int_equal(make_shadow(r.engine, "new"), 0);
+  assert_int_equal(fcntl(r.storage_fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+  /* Chunk 0: old has its own. */
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
+  assert_int_equal(read_whole(r.engine, "new", whole), -EIO);
+  assert_int_equal(read_whole(r.engine, "old", whole), 0);
+  assert_int_equal(whole[0], 0);
+  /* Chunk 1: old needs it, too. */
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CHUNK), 0);
+  assert_int_equal(read_whole(r.engine, "old", whole), -EIO);
+  assert_int_equal(r.events[COW_EVENT_DROPPED], 2);
+  assert_int_equal(cow_engine_read(r.engine, whole, CHUNK, CHUNK), 0);
+  assert_int_equal(whole[0], 1);
+  tear_down(&r);
+}
+
+static void limits_are_named(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
+  for (unsigned i = 0; i < COW_SHADOWS_MAX; i++) {
+    char id[37];
+    (void)snprintf(id, sizeof id, "s%u", i);
+    assert_int_equal(make_shadow(r.engine, id), 0);
+  }
+  assert_int_equal(make_shadow(r.engine, "one too many"), -ENOSPC);
+  assert_int_equal(cow_engine_begin(r.engine, "one too many", &err), -ENOSPC);
+  assert_int_equal(err.reason, UMBRA_REASON_LIMIT);
+  assert_int_equal(cow_engine_delete(r.engine, "s7", false, &err), 0);
+  cow_engine_wait_reclaimed(r.engine);
+  assert_int_equal(make_shadow(r.engine, "again"), 0);
+  r.arena.header->next_number = COW_NUMBER_MAX;
+  assert_int_equal(cow_engine_delete(r.engine, "s8", false, &err), 0);
+  cow_engine_wait_reclaimed(r.engine);
+  assert_int_equal(cow_engine_begin(r.engine, "last", &err), -ENOSPC);
+  assert_int_equal(cow_engine_begin(r.engine, "s9", &err), -EEXIST);
+  assert_int_equal(cow_engine_write(r.engine, b, 100, 0), -EINVAL);
+  assert_int_equal(cow_engine_write(r.engine, b, 512, VOLUME_BYTES), -EINVAL);
+  assert_int_equal(cow_engine_write(r.engine, b, COW_REQUEST_BYTES_MAX + 512, 0), -EINVAL);
+  assert_int_equal(cow_engine_write(r.engine, b, 512, UINT64_MAX - 511), -EINVAL);
+  tear_down(&r);
+}
+
+static void open_ones_stay(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  struct cow_shadow *s;
+  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
+  assert_int_equal(cow_shadow_open(r.engine, "a", &s, &err), 0);
+  assert_int_equal(cow_engine_delete(r.engine, "a", false, &err), -EBUSY);
+  assert_int_equal(cow_shadow_read(s, b, CHUNK, 0), 0);
+  assert_int_equal(b[0], 0);
+  assert_int_equal(cow_engine_delete(r.engine, "a", true, &err), 0);
+  assert_int_equal(cow_shadow_read(s, b, CHUNK, 0), -EIO);
+  cow_shadow_close(s);
+  assert_int_equal(cow_shadow_open(r.engine, "a", &s, &err), -ENOENT);
+  tear_down(&r);
+}
+
+static int collect(uint64_t offset, uint64_t length, void *context) {
+  unsigned char *changed = context;
+  memset(changed + offset / CHUNK, 1, (length + CHUNK - 1) / CHUNK);
+  return 0;
+}
+
+/* Exactly the chunks written in between, also when shadow copies in between are gone. */
+static void difference_is_exact(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  enum { CHUNKS = VOLUME_BYTES / CHUNK + 1 };
+  set_up(&r, (uint64_t)VOLUME_BYTES * 64, COW_FULL_DROP_OLDEST);
+  uint64_t random = r.seed;
+  unsigned char written[8][CHUNKS] = {{0}}, expected[CHUNKS], seen[CHUNKS];
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
+  for (unsigned s = 0; s < 8; s++) {
+    char id[2] = {(char)('0' + s), '\0'};
+    assert_int_equal(make_shadow(r.engine, id), 0);
+    for (unsigned i = 0; i < 40; i++) {
+      uint64_t c = next_random(&random) % (CHUNKS - 1);
+      assert_int_equal(cow_engine_write(r.engine, b, 512, c * CHUNK + 512), 0);
+      written[s][c] = 1;
+    }
+  }
+  assert_int_equal(cow_engine_delete(r.engine, "3", false, &err), 0);
+  assert_int_equal(cow_engine_delete(r.engine, "5", false, &err), 0);
+  cow_engine_wait_reclaimed(r.engine);
+  for (unsigned from = 0; from < 8; from++)
+    for (unsigned to = from + 1; to <= 8; to++) {
+      char a[2] = {(char)('0' + from), '\0'}, z[2] = {(char)('0' + to), '\0'};
+      if (from == 3 || from == 5 || to == 3 || to == 5)
+        continue;
+      memset(expected, 0, sizeof expected);
+      memset(seen, 0, sizeof seen);
+      for (unsigned s = from; s < to; s++)
+        for (unsigned c = 0; c < CHUNKS; c++)
+          expected[c] |= written[s][c];
+      assert_int_equal(cow_engine_difference(r.engine, a, to == 8 ? NULL : z, collect, seen, &err), 0);
+      assert_memory_equal(seen, expected, CHUNKS);
+    }
+  assert_int_equal(cow_engine_difference(r.engine, "4", "2", collect, seen, &err), -EINVAL);
+  assert_int_equal(cow_engine_difference(r.engine, "3", NULL, collect, seen, &err), -ENOENT);
+  tear_down(&r);
+}
+
+static void damaged_arenas_are_refused(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
+  stop_server(&r);
+  struct cow_storage_options so = {.fd = r.storage_fd, .chunk_bytes = CHUNK, .limit_bytes = r.storage_bytes};
+  struct cow_engine_options eo = {.origin_fd = r.origin_fd, .arena = &r.arena};
+  const uint64_t bad[] = {cow_key(VOLUME_BYTES / CHUNK + 1, 1), cow_key(1, 2), cow_key(1, 0)};
+  r.arena.header->instant = 1 << 1;
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    struct cow_engine *e;
+    atomic_store(&r.arena.keys[3], bad[i]);
+    assert_int_equal(cow_storage_open(&so, &eo.storage, &err), 0);
+    assert_int_equal(cow_engine_open(&eo, &e, &err), -EUCLEAN);
+    cow_storage_close(eo.storage);
+  }
+  int fds[COW_REGIONS];
+  for (int i = 0; i < COW_REGIONS; i++)
+    fds[i] = dup(r.arena.fds[i]);
+  assert_int_equal(ftruncate(fds[COW_REGION_COVERED_B], 8), 0);
+  struct cow_arena other;
+  assert_int_equal(cow_arena_adopt(&other, fds, &err), -EUCLEAN);
+  atomic_store(&r.arena.keys[3], 0);
+  assert_int_equal(ftruncate(r.arena.fds[COW_REGION_COVERED_B], (off_t)r.arena.bytes[COW_REGION_COVERED_B]), 0);
+  start_server(&r);
+  tear_down(&r);
+}
+
+static void moves_are_the_tables(void **state) {
+  (void)state;
+  unsigned legal = 0;
+  for (int s = 0; s < COW_SHADOW_STATES; s++)
+    for (int v = 0; v < COW_SHADOW_EVENTS; v++)
+      legal += cow_shadow_next((enum cow_shadow_state)s, (enum cow_shadow_event)v) >= 0;
+  assert_int_equal(legal, 7);
+  assert_int_equal(cow_shadow_next(COW_SHADOW_DROPPED, COW_SHADOW_EVENT_COMMIT), -EINVAL);
+  assert_int_equal(cow_shadow_next(COW_SHADOW_FREE, COW_SHADOW_EVENT_RECLAIMED), -EINVAL);
+  const uint32_t live[] = {3, 7, 9};
+  assert_false(cow_shadows_any_between(live, 3, 3, 6));
+  assert_true(cow_shadows_any_between(live, 3, 2, 3));
+  assert_true(cow_shadows_any_between(live, 3, 8, 9));
+  assert_false(cow_shadows_any_between(live, 3, 9, 100));
+  assert_false(cow_shadows_any_between(live, 0, 0, 100));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(moves_are_the_tables),
+      cmocka_unit_test(equals_model),
+      cmocka_unit_test(equals_model_when_full),
+      cmocka_unit_test(equals_model_when_full_dropping_newest),
+      cmocka_unit_test(is_one_instant_of_a_crowd),
+      cmocka_unit_test(stop_writes_stops_them),
+      cmocka_unit_test(failing_storage_drops),
+      cmocka_unit_test(limits_are_named),
+      cmocka_unit_test(open_ones_stay),
+      cmocka_unit_test(difference_is_exact),
+      cmocka_unit_test(damaged_arenas_are_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
