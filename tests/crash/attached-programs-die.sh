@@ -11,7 +11,7 @@ requires_program fio jq python3
 ROUNDS=${ROUNDS:-3}
 create() { "$UMBRA" --json create --no-writers "$WORK/v" | jq -r '.set.shadows[0].id'; }
 # sum SHADOW-ID: of the shadow copy's every byte
-sum() { sha256sum <"$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt/shadow-$1"; }
+sum() { dd if="$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt/shadow-$1" bs=1M status=none | sha256sum; }
 
 # kill_one ROLE: kills it, waits until another one has taken its place
 kill_one() {
@@ -31,7 +31,7 @@ for type in ext4 xfs; do
   first=$(create)
   sums[$first]=$(sum "$first")
   fio --thread --name=verified --filename="$WORK/v/file" --size=100M --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=16 --direct=1 \
-    --verify=crc32c --verify_backlog=512 --verify_fatal=1 --time_based --runtime=600 --output="$WORK/fio.out" 2>&1 &
+    --verify=crc32c --verify_backlog=512 --verify_fatal=1 --verify_state_save=0 --time_based --runtime=600 --output="$WORK/fio.out" 2>&1 &
   load=$!
   cleanup_fn kill_and_wait "$load"
   for ((i = 0; i < ROUNDS; i++)); do
