@@ -63,7 +63,8 @@ expect_output "reading device '/dev/(mapper/broken|dm-[0-9]+)' at offset [0-9]+:
 umount "$WORK/broken"
 
 # SCSI and NVMe, where the kernel has a disk made of memory.
-if modprobe scsi_debug dev_size_mb=8 2>/dev/null; then
+# Nobody loads the disk driver by itself here.
+if modprobe sd_mod 2>/dev/null && modprobe scsi_debug dev_size_mb=8 2>/dev/null; then
   disk=; wait_for 10 test -e /sys/bus/pseudo/drivers/scsi_debug/adapter0
   find_scsi() { disk=$(basename "$(ls -d /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*/block/* 2>/dev/null | head -n 1)") && [ -b "/dev/$disk" ]; }
   wait_for 10 find_scsi || fail "no SCSI disk"
