@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# This test has a writer that hangs in freeze, one that lies about itself, one that prints 100 MB (on either stream) and one that
+# This test has a writer that hangs in freeze, one that is stopped there (SIGSTOP), one that lies about itself, one that prints 100 MB (on either stream) and one that
 # leaves a child behind in another session: each is named and survived, and nothing stays frozen.
 . "$(dirname "$0")/../lib/functions.sh"
 . "$TOP/tests/lib/fault.sh"
@@ -29,6 +29,7 @@ bad_writer() {
 # Everybody else was frozen as long: the set fails.
 FREEZE_LIMIT_MS=1500
 bad_writer writer:freeze hang 1
+bad_writer writer:freeze SELF-STOP 1
 FREEZE_LIMIT_MS=
 bad_writer writer:identify lie 3
 bad_writer writer:identify flood 3
