@@ -8,7 +8,7 @@
 requires_root
 requires_program fio jq python3
 
-ROUNDS=${ROUNDS:-3}
+ROUNDS=${ROUNDS:-2}
 create() { "$UMBRA" --json create --no-writers "$WORK/v" | jq -r '.set.shadows[0].id'; }
 # sum SHADOW-ID: of the shadow copy's every byte
 sum() { dd if="$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt/shadow-$1" bs=1M status=none | sha256sum; }
