@@ -7,10 +7,11 @@
 #include "cow/serve/client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CALL_TIMEOUT_MS = 60000, COMMIT_TIMEOUT_MS = 8000 };
+enum { CALL_TIMEOUT_MS = 60000, COMMIT_TIMEOUT_MS = 8000, CLOSED_WAIT_MS = 10000, CLOSED_POLL_MS = 20 };
 
 struct cow {
   int fd; /* to the volume's server: what it began and did not commit goes with it */
@@ -79,8 +80,20 @@ static void cow_release_state(struct shadow *s) {
   s->state = NULL;
 }
 
-/* A volume that was detached took its shadow copies with it. One that was begun goes with its connection: that may
- * take a moment. */
+/* A loop device that was let go closes its file a moment later, by itself. */
+static int delete_when_closed(int fd, const char *id, struct umbra_error *err) {
+  for (unsigned waited_ms = 0;; waited_ms += CLOSED_POLL_MS) {
+    int r = cow_client_call(fd, json_pack("{s:s, s:s}", "do", "delete", "id", id), CALL_TIMEOUT_MS, NULL, err);
+    if (r != -EBUSY || waited_ms >= CLOSED_WAIT_MS)
+      return r;
+    (void)poll(NULL, 0, CLOSED_POLL_MS);
+  }
+}
+
+/*
+ * A volume that was detached took its shadow copies with it. One that was begun goes with its connection: that may
+ * take a moment.
+ */
 static int cow_remove(const json_t *record, struct umbra_error *err) {
   CLEANUP_FREE char *directory = NULL;
   const char *id = json_string_value(json_object_get(record, "id"));
@@ -89,7 +102,7 @@ static int cow_remove(const json_t *record, struct umbra_error *err) {
     return 0;
   int r = cow_client_connect(directory, &fd, err);
   if (r >= 0)
-    r = cow_client_call(fd, json_pack("{s:s, s:s}", "do", "delete", "id", id), CALL_TIMEOUT_MS, NULL, err);
+    r = delete_when_closed(fd, id, err);
   if (r == -ENOENT || r == -EINVAL) {
     error_clear(err);
     return 0;

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What does it cost to be attached: 4 KiB random writes (io_uring, depth 32) and 1 MiB sequential ones without shadow copies against the plain
+# direct-I/O loop device; the first touch of each chunk, touched chunks, 64 shadow copies against one; how long a volume of 1 TiB is held.
+. "$(dirname "$0")/../tests/lib/functions.sh"
+. "$TOP/bench/figures.sh"
+. "$TOP/tests/lib/attached.sh"
+requires_root
+requires_program fio jq
+
+SIZE_MIB=${SIZE_MIB:-512} SECONDS_EACH=${SECONDS_EACH:-4} ROUNDS=${ROUNDS:-3} CHUNK=4096
+# rate DEVICE [FIO OPTION...]: writes a second
+rate() {
+  local device=$1; shift
+  fio --name=rate --filename="$device" --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=32 --direct=1 --size="${SIZE_MIB}M" \
+    --output-format=json "$@" | jq '.jobs[0].write.iops'
+}
+timed=(--time_based "--runtime=$SECONDS_EACH")
+attach() { "$UMBRA" attach "$ORIGIN" "$ATTACHED" --storage "$WORK" --limit 4000000000 --chunk "$CHUNK" >/dev/null; }
+again() { "$UMBRA" detach --force "$ATTACHED"; attach; }
+# ask REQUEST: of the volume's server, without a filesystem that could be held
+ask() {
+  python3 -c 'import json, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(30); s.connect(sys.argv[1])
+for request in sys.argv[2:]:
+  s.send(request.encode()); reply = s.recv(65536).decode()
+  if "error" in reply: sys.exit(reply)' "$UMBRA_RUNTIME_DIR/attached/$ATTACHED/control" "$@"
+}
+shadow() { ask "{\"do\":\"begin\",\"id\":\"$1\"}" "{\"do\":\"commit\",\"id\":\"$1\"}"; }
+
+attached_device p "${SIZE_MIB}M" --limit 4000000000
+dd if=/dev/urandom of="$WORK/p.origin" bs=1M count="$SIZE_MIB" conv=notrunc oflag=direct status=none
+device=/dev/umbra/$ATTACHED
+for ((i = 0; i < ROUNDS; i++)); do
+  "$UMBRA" detach --force "$ATTACHED"
+  rate "$ORIGIN" "${timed[@]}" >>"$WORK/plain"
+  rate "$ORIGIN" --rw=write --bs=1M "${timed[@]}" >>"$WORK/plain-large"
+  attach
+  rate "$device" "${timed[@]}" >>"$WORK/idle"
+  rate "$device" --rw=write --bs=1M "${timed[@]}" >>"$WORK/idle-large"
+  # Each chunk once, in random order; then as long as the others.
+  shadow "one-$i"
+  rate "$device" --norandommap=0 --io_size="${SIZE_MIB}M" >>"$WORK/first"
+  rate "$device" "${timed[@]}" >>"$WORK/touched"
+  for ((n = 0; n < 63; n++)); do shadow "more-$n"; done
+  rate "$device" --io_size="${SIZE_MIB}M" >>"$WORK/first-64"
+  again
+done
+m() { median <"$WORK/$1"; }
+figure "attached, no shadow copy, against the plain loop device: 4 KiB random writes" "$(ratio "$(m idle)" "$(m plain)")" "" 0.8 more
+figure "attached, no shadow copy, against the plain loop device: 1 MiB sequential" "$(ratio "$(m idle-large)" "$(m plain-large)")" "" 0.9 more
+figure "attached: first touch of each chunk against no shadow copy" "$(ratio "$(m first)" "$(m idle)")" "" 0.6 more
+figure "attached: touched chunks against no shadow copy" "$(ratio "$(m touched)" "$(m idle)")" "" 0.95 more
+figure "attached: first touch under 64 shadow copies against one" "$(ratio "$(m first-64)" "$(m first)")" "" 0.95 more
+echo "attached: writes/s: plain $(m plain), idle $(m idle), first touch $(m first), touched $(m touched), 64: $(m first-64)" >&2
+"$UMBRA" detach --force "$ATTACHED"
+
+# 1 TiB, sparse.
+attached_volume t ext4 1T --limit 1000000000
+for ((i = 0; i < 9; i++)); do
+  bare_freeze_ms "$WORK/t" >>"$WORK/bare"
+  "$UMBRA" --quiet --json create --no-writers "$WORK/t" | jq .set.hold_ms >>"$WORK/hold"
+done
+figure "attached: hold of a volume of 1 TiB beyond the bare freeze, median" \
+  "$(awk -v h="$(m hold)" -v b="$(m bare)" 'BEGIN { d = h - b; print (d > 0 ? d : 0) }')" " ms" 10
+memory=$(attached_status "$ATTACHED" memory_bytes)
+figure "attached: memory of the arena for 1 TiB at 16 KiB" "$((memory / 1048576))" " MiB" 64
+"$UMBRA" --quiet delete --all
