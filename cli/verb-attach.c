@@ -9,13 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OPTION_STORAGE = 1, OPTION_LIMIT, OPTION_CHUNK, OPTION_FULL, OPTION_FORCE, OPTION_RESTART };
+enum { OPTION_STORAGE = 1, OPTION_LIMIT, OPTION_CHUNK, OPTION_FULL, OPTION_FORCE, OPTION_RESTART, OPTION_ALL };
 
 static const struct option attach_options[] = {
     {"storage", required_argument, NULL, OPTION_STORAGE},
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {"chunk", required_argument, NULL, OPTION_CHUNK},
     {"full", required_argument, NULL, OPTION_FULL},
+    {"all", no_argument, NULL, OPTION_ALL},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -28,18 +29,36 @@ static const struct option detach_options[] = {
 static const char *const names[] = {
     [OPTION_STORAGE] = "storage", [OPTION_LIMIT] = "limit", [OPTION_CHUNK] = "chunk", [OPTION_FULL] = "full"};
 
+static int attach_all(struct cli *cli) {
+  size_t count = 0;
+  int r = umbra_attach_all(cli->client, &count);
+  if (cli->json) {
+    CLEANUP_JSON json_t *document = json_pack("{s:I}", "attached", (json_int_t)count);
+    cli_print_json(document);
+  } else if (!cli->quiet)
+    printf("attached %zu\n", count);
+  return r < 0 ? cli_failed(cli, "attaching the volumes of umbratab") : STATUS_DONE;
+}
+
 static int run_attach(struct cli *cli, int argc, char **argv) {
   struct umbra_attach_option given[8];
   size_t count = 0;
+  bool all = false;
   int option;
   while ((option = getopt_long(argc, argv, "h", attach_options, NULL)) != -1) {
     if (option == 'h')
       return cli_help(&verb_attach);
+    if (option == OPTION_ALL) {
+      all = true;
+      continue;
+    }
     if (option == '?' || count == sizeof given / sizeof given[0])
       return STATUS_USAGE;
     given[count++] = (struct umbra_attach_option){names[option], optarg};
   }
-  if (argc - optind != 2)
+  if (all && argc == optind && count == 0)
+    return attach_all(cli);
+  if (all || argc - optind != 2)
     return cli_usage(&verb_attach, "a device and a name");
   CLEANUP_FREE char *path = NULL;
   if (umbra_attach(cli->client, argv[optind], argv[optind + 1], given, count, &path) < 0)
@@ -79,12 +98,13 @@ static int run_detach(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_attach = {
     .name = "attach",
-    .usage = "[OPTION…] DEVICE NAME",
+    .usage = "[OPTION…] DEVICE NAME | --all",
     .summary = "put umbra below a volume, so that its shadow copies are made at once",
     .help = "  --storage WHERE   directory or block device elsewhere for what is overwritten\n"
             "  --limit BYTES     how much of it (default: a tenth of the device)\n"
             "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
-            "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n",
+            "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"
+            "  --all             those that umbratab(5) lists and that are not attached yet\n",
     .run = run_attach,
 };
 

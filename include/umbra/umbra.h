@@ -147,6 +147,10 @@ struct umbra_attach_option {
 int umbra_attach(struct umbra_client *client, const char *device, const char *name, const struct umbra_attach_option *options,
                  size_t option_count, char **ret_path);
 
+/* Attaches what CONFIG/umbratab lists (umbratab(5)) and is not attached; *ret_count: how many. Goes on after a line that fails: the
+ * first failure is returned, others are warnings. */
+int umbra_attach_all(struct umbra_client *client, size_t *ret_count);
+
 /* The plain device is there again, byte for byte. -EBUSY while it is mounted or open, or, unless force, has shadow copies. */
 int umbra_detach(struct umbra_client *client, const char *name, int force);
 

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* CONFIG/umbratab: the volumes that are attached together, as after a boot. umbratab(5). */
+#include "libumbra/handles.h"
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "cow/serve/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TABLE_BYTES_MAX = 1 << 20, LINE_OPTIONS_MAX = 8 };
+
+static bool attached(const struct umbra_client *client, const char *name) {
+  CLEANUP_FREE char *directory = NULL;
+  CLEANUP_CLOSE int fd = -1;
+  if (asprintf(&directory, "%s/attached/%s", client->coordinator->runtime_dir, name) < 0) {
+    directory = NULL;
+    return false;
+  }
+  return cow_client_connect(directory, &fd, NULL) >= 0;
+}
+
+/* "limit=1000,full=drop-newest" in place; returns their count or a negative errno. */
+static int split_options(char *text, struct umbra_attach_option options[LINE_OPTIONS_MAX], struct umbra_error *err) {
+  char *rest;
+  int count = 0;
+  for (char *one = strtok_r(text, ",", &rest); one; one = strtok_r(NULL, ",", &rest)) {
+    char *value = strchr(one, '=');
+    if (!value)
+      return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "option '%s' has no value", one);
+    if (count == LINE_OPTIONS_MAX)
+      return error_set(err, -E2BIG, UMBRA_REASON_INVALID, "more than %d options", LINE_OPTIONS_MAX);
+    *value++ = '\0';
+    options[count++] = (struct umbra_attach_option){one, value};
+  }
+  return count;
+}
+
+/* 1 attached, 0 nothing to do. */
+static int attach_line(struct umbra_client *client, char *line) {
+  static const char blank[] = " \t\r";
+  struct umbra_attach_option options[LINE_OPTIONS_MAX];
+  CLEANUP_FREE char *path = NULL;
+  char *rest;
+  char *name = strtok_r(line, blank, &rest);
+  if (!name || name[0] == '#')
+    return 0;
+  char *device = strtok_r(NULL, blank, &rest), *chosen = strtok_r(NULL, blank, &rest);
+  if (!device || (chosen && strtok_r(NULL, blank, &rest)))
+    return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID, "'%s': a line is NAME DEVICE [OPTION=VALUE,…]",
+                     name);
+  int count = chosen ? split_options(chosen, options, &client->error) : 0;
+  if (count < 0)
+    return count;
+  if (attached(client, name))
+    return 0;
+  int r = umbra_attach(client, device, name, options, (size_t)count, &path);
+  return r < 0 ? r : 1;
+}
+
+int umbra_attach_all(struct umbra_client *client, size_t *ret_count) {
+  CLEANUP_FREE char *path = NULL, *text = NULL;
+  struct umbra_error first = {0};
+  size_t length = 0, number = 0;
+  int result = 0;
+  *ret_count = 0;
+  error_clear(&client->error);
+  if (asprintf(&path, "%s/umbratab", client->coordinator->config_dir) < 0) {
+    path = NULL;
+    return error_set(&client->error, -ENOMEM, UMBRA_REASON_INTERNAL, "reading the table of attached volumes");
+  }
+  int r = fd_read_file(AT_FDCWD, path, TABLE_BYTES_MAX, &text, &length);
+  if (r < 0)
+    return error_code(&client->error, r, "reading '%s'", path);
+  /* One bad line must not keep the others' volumes away. */
+  for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+    number++;
+    r = attach_line(client, line);
+    *ret_count += r > 0;
+    if (r >= 0)
+      continue;
+    (void)error_prefix(&client->error, r, "'%s' line %zu", path, number);
+    if (result == 0) {
+      result = r;
+      first = client->error;
+    } else
+      coordinator_warn(client->coordinator, "%s", client->error.message);
+  }
+  client->error = first;
+  return result;
+}
