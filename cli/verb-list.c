@@ -58,6 +58,7 @@ static const struct {
       {"failure", "FAILURE", false}}},
     {"storage",
      {{"directory", "DIRECTORY", false},
+      {"attached", "OF", false},
       {"shadows", "SHADOWS", false},
       {"used_bytes", "USED", true},
       {"free_bytes", "FREE", true},
@@ -78,6 +79,22 @@ static int print_list(const json_t *document, size_t which) {
   return table_print(list, lists[which].columns, count) < 0 ? STATUS_FAILED : STATUS_DONE;
 }
 
+/* A storage that is nearly full is said on standard error, and by the status: somebody has to do something. */
+static int warn_of_full(const json_t *document) {
+  size_t i;
+  const json_t *line;
+  int status = STATUS_DONE;
+  json_array_foreach(json_object_get(document, "storage"), i, line) {
+    if (!json_get_boolean_or(line, "over_warning", false))
+      continue;
+    fprintf(stderr,
+            "umbra: the storage of attached volume '%s' is nearly full: delete shadow copies, or they will be dropped\n",
+            json_get_string_or(line, "attached", ""));
+    status = STATUS_FAILED;
+  }
+  return status;
+}
+
 static int run_list(struct cli *cli, int argc, char **argv) {
   int option;
   while ((option = getopt_long(argc, argv, "h", no_options, NULL)) != -1)
@@ -92,10 +109,11 @@ static int run_list(struct cli *cli, int argc, char **argv) {
     if (umbra_list(cli->client, what, &text) < 0)
       return cli_failed(cli, "listing %s", what);
     CLEANUP_JSON json_t *document = cli_parse(text);
-    if (!cli->json)
-      return print_list(document, i);
-    cli_print_json(document);
-    return STATUS_DONE;
+    if (!cli->json && print_list(document, i) != STATUS_DONE)
+      return STATUS_FAILED;
+    if (cli->json)
+      cli_print_json(document);
+    return warn_of_full(document);
   }
   return cli_usage(&verb_list, "there is no list '%s'", what);
 }

@@ -97,6 +97,7 @@ size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_
 struct cow_engine_status {
   uint64_t chunks_copied, bytes_written; /* since the server started */
   uint64_t memory_bytes;
+  uint32_t shadows; /* live ones */
   struct cow_storage_status storage;
 };
 void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret);

@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/json.h"
+#include "cow/serve/client.h"
 #include "providers/provider.h"
 #include "volume/volume.h"
 
@@ -225,6 +226,17 @@ static json_t *storage_line(json_t *list, const char *directory) {
   return line;
 }
 
+/* An attached volume's, by its server. What is free is what its limit leaves. */
+static int attached_line(const char *directory, const json_t *status, void *context) {
+  (void)directory;
+  json_int_t used = json_get_integer_or(status, "used_bytes", 0), limit = json_get_integer_or(status, "limit_bytes", 0);
+  json_t *line = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b}", "directory", json_get_string_or(status, "storage", ""),
+                           "attached", json_get_string_or(status, "name", ""), "shadows",
+                           json_get_integer_or(status, "shadows", 0), "used_bytes", used, "free_bytes", limit - used,
+                           "size_bytes", limit, "over_warning", json_get_boolean_or(status, "over_warning", false));
+  return json_array_append_new(context, line) < 0 ? -ENOMEM : 0;
+}
+
 static int list_storage(struct umbra_client *client, json_t **ret) {
   CLEANUP_JSON json_t *entries = NULL;
   int r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
@@ -245,8 +257,12 @@ static int list_storage(struct umbra_client *client, json_t **ret) {
       json_integer(json_get_integer_or(line, "used_bytes", 0) + json_get_integer_or(shadow, "storage_bytes", 0)));
 }
 }
-*ret = list;
-return 0;
+r = cow_client_visit(client->coordinator->runtime_dir, attached_line, list, &client->error);
+if (r < 0)
+  json_decref(list);
+else
+  *ret = list;
+return r;
 }
 
 /* ---- the calls ---- */

@@ -13,7 +13,7 @@
  * | delete | id, force | |
  * | list | after (a number) | shadows: [{id, number, created_ns, state, why, open}], at most COW_LIST_MAX, more |
  * | status | | name, origin, device, storage, pid, chunk_bytes, volume_bytes, used_bytes, limit_bytes, over_warning,
- * chunks_copied, bytes_written, memory_bytes, servers | | diff | from, to or null, start_bytes | ranges:
+ * chunks_copied, bytes_written, memory_bytes, servers, shadows | | diff | from, to or null, start_bytes | ranges:
  * [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX, more | | revert | id | bytes | | events | since |
  * events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them |
  *

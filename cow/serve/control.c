@@ -130,14 +130,14 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
   struct cow_engine_status s;
   const struct cow_geometry *g = cow_engine_geometry(c->engine);
   cow_engine_status(c->engine, &s);
-  *ret =
-      json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i}", "ok", 1, "name",
-                c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage", c->seat->storage,
-                "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes", (json_int_t)g->volume_bytes,
-                "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes", (json_int_t)s.storage.limit_bytes,
-                "over_warning", s.storage.over_warning, "chunks_copied", (json_int_t)s.chunks_copied, "bytes_written",
-                (json_int_t)s.bytes_written, "memory_bytes", (json_int_t)s.memory_bytes, "supervisor_pid",
-                atomic_load(&c->seat->supervisor_pid), "servers", (int)atomic_load(&c->seat->servers));
+  *ret = json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i, s:i}", "ok", 1,
+                   "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
+                   c->seat->storage, "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes",
+                   (json_int_t)g->volume_bytes, "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes",
+                   (json_int_t)s.storage.limit_bytes, "over_warning", s.storage.over_warning, "chunks_copied",
+                   (json_int_t)s.chunks_copied, "bytes_written", (json_int_t)s.bytes_written, "memory_bytes",
+                   (json_int_t)s.memory_bytes, "supervisor_pid", atomic_load(&c->seat->supervisor_pid), "servers",
+                   (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows);
   return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the volume");
 }
 

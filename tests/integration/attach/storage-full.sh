@@ -18,6 +18,7 @@ create() { "$UMBRA" --json create --no-writers "$WORK/v" | jq -r '.set.shadows[0
 
 fill() { dd if=/dev/urandom of="$WORK/v/$1" bs=1M count="$2" conv=notrunc,fsync status=none; }
 fill a 60
+"$UMBRA" list storage >/dev/null || fail "an empty storage is called full"
 old=$(create)
 base=$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt
 exec 8<"$base/shadow-$old"
@@ -30,6 +31,8 @@ fill a 45
 exec 8<&-
 [ "$(sha256sum <"$base/shadow-$new")" = "$sum" ] || fail "the newer one changed"
 ask '{"do":"events","since":0}' | jq -e '[.events[].kind] | contains(["storage-high", "dropped"])' >/dev/null || fail "no events"
+expect_status 1 "$UMBRA" list storage
+expect_output "the storage of attached volume '$ATTACHED' is nearly full"
 "$UMBRA" --quiet delete --all
 umount "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
