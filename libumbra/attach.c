@@ -5,6 +5,8 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
+#include "common/json.h"
+#include "coordinator/catalog.h"
 #include "cow/front/fuse.h"
 #include "cow/serve/client.h"
 #include "cow/serve/seat.h"
@@ -305,15 +307,12 @@ static int directory_of(struct umbra_client *client, const char *name, char **re
   return 0;
 }
 
-/* Nobody uses the block device, and nobody can from now on. */
-static int withdraw(const char *device, const char *file, struct umbra_error *err) {
-  CLEANUP_CLOSE int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
-  if (fd < 0 && errno == EBUSY)
+/* Nobody uses the block device, and nobody can as long as *ret_fd is open. */
+static int open_alone(const char *device, int *ret_fd, struct umbra_error *err) {
+  *ret_fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+  if (*ret_fd < 0 && errno == EBUSY)
     return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "'%s' is in use: unmount it first", device);
-  if (fd < 0)
-    return error_errno(err, "opening '%s'", device);
-  /* With the exclusive open held: it goes when that is closed. */
-  return loop_drop(device, file, err);
+  return *ret_fd < 0 ? error_errno(err, "opening '%s'", device) : 0;
 }
 
 static size_t live_shadows(int fd) {
@@ -330,9 +329,36 @@ static size_t live_shadows(int fd) {
   return count;
 }
 
+/* Has the set a shadow copy of the volume with this directory? */
+static bool set_uses(const json_t *entry, const char *directory) {
+  const char *id;
+  json_t *made;
+  json_object_foreach(json_object_get((json_t *)entry, "records"), id, made) {
+    CLEANUP_FREE char *its = NULL;
+    const json_t *record = json_object_get(made, "record");
+    if (strcmp(json_get_string_or(made, "provider", ""), "cow") == 0 &&
+        json_path_value(json_object_get(record, "directory"), &its) >= 0 && strcmp(its, directory) == 0)
+      return true;
+  }
+  return false;
+}
+
+/* The sets that lose a shadow copy go as a whole, with the devices that show them. */
+static int delete_sets_of(struct umbra_client *client, const char *directory) {
+  CLEANUP_JSON json_t *entries = NULL;
+  size_t i;
+  const json_t *entry;
+  int r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
+  json_array_foreach(entries, i, entry) {
+    if (r >= 0 && set_uses(entry, directory))
+      r = umbra_delete(client, json_get_string_or(json_object_get(entry, "set"), "id", ""));
+  }
+  return r;
+}
+
 int umbra_detach(struct umbra_client *client, const char *name, int force) {
   CLEANUP_FREE char *directory = NULL, *link = NULL;
-  CLEANUP_CLOSE int fd = -1;
+  CLEANUP_CLOSE int fd = -1, alone = -1;
   json_t *status = NULL;
   char file[PATH_MAX];
   int r = client_prepare(client);
@@ -354,8 +380,15 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
     return r;
   (void)snprintf(file, sizeof file, "%s/mnt/" FUSE_FRONT_VOLUME, directory);
   const char *device = json_string_value(json_object_get(status, "device"));
-  if (device && device[0] != '\0')
-    r = withdraw(device, file, &client->error);
+  bool published = device && device[0] != '\0';
+  if (published)
+    r = open_alone(device, &alone, &client->error);
+  if (r >= 0)
+    r = delete_sets_of(client, directory);
+  if (r >= 0 && published)
+    r = loop_drop(device, file, &client->error);
+  cleanup_close_fd(&alone);
+  alone = -1;
   json_decref(status);
   if (r < 0)
     return r;

@@ -9,6 +9,8 @@ requires_root
 requires_program jq python3
 
 create() { "$UMBRA" --json create --no-writers "$@" | jq -r '.set.shadows[0] | select(.provider == "cow").id'; }
+mkdir "$WORK/empty"
+cleanup_fn umount "$WORK/empty"
 tree_of() { (cd "$1" && find . -type f -exec sha256sum {} + | sort); }
 
 for type in ext4 xfs; do
@@ -89,6 +91,18 @@ END
 done
 expect_status 1 "$UMBRA" detach "$ATTACHED"
 expect_output "no volume is attached as '$ATTACHED'"
+
+# Detached by force, the sets of its shadow copies go, too, and the devices that show them.
+"$UMBRA" attach "$ORIGIN" "$ATTACHED" >/dev/null
+mount "/dev/umbra/$ATTACHED" "$WORK/empty"
+one=$(create "$WORK/empty")
+expect_status 1 "$UMBRA" detach --force "$ATTACHED"
+"$UMBRA" --json list shadows | jq -e '.shadows | length == 1' >/dev/null || fail "a detach that was refused took a shadow copy"
+umount "$WORK/empty"
+"$UMBRA" detach --force "$ATTACHED"
+[ "$("$UMBRA" --json list sets | jq '.sets | length')" = 0 ] || fail "a set is listed whose shadow copy is gone"
+! losetup -nlO BACK-FILE | grep -q "shadow-$one" || fail "a device over a shadow copy that is gone"
+no_attached_left
 expect_status 1 "$UMBRA" attach "$ORIGIN" ../x
 expect_status 1 "$UMBRA" attach /dev/null x
 expect_status 1 "$UMBRA" attach --chunk 5000 "$ORIGIN" x
