@@ -70,6 +70,7 @@ check_image() {
   local device image
   device=$(findmnt -no SOURCE "$1")
   case $(findmnt -no FSTYPE "$1"),$device in
+    *"["*) ;; # a directory of a volume that lies on such a device
     ext*,/dev/loop*) e2fsck -fn "$device" >"$WORK/fsck" 2>&1 || { cat "$WORK/fsck"; fail "e2fsck: $1 is not clean"; } ;;
     xfs,/dev/loop*)
       # A frozen XFS leaves its superblock's free-block counter in the log, on purpose (xfs_fs_freeze() ends with a dirty
