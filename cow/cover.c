@@ -94,6 +94,17 @@ static int get_slots(struct cow_engine *e, uint32_t count, uint32_t *ret_slot, u
   return 0;
 }
 
+/* How many of count chunks from chunk on are alike: needed by a live shadow copy, or by none. */
+static uint32_t find_alike(struct cow_engine *e, uint64_t chunk, uint32_t count, bool *ret_needed) {
+  uint32_t newest = atomic_load_explicit(&e->newest_live, memory_order_acquire), run = 1;
+  pthread_rwlock_rdlock(&e->map_lock);
+  *ret_needed = newest > cow_map_newest(&e->map, chunk);
+  while (run < count && (newest > cow_map_newest(&e->map, chunk + run)) == *ret_needed)
+    run++;
+  pthread_rwlock_unlock(&e->map_lock);
+  return run;
+}
+
 /* Copies count chunks in a row, none of which is covered, their stripes held. */
 static int copy_run(struct cow_engine *e, uint64_t chunk, uint32_t count, unsigned char *buffer) {
   uint32_t chunk_bytes = e->geometry.chunk_bytes;
@@ -138,15 +149,20 @@ int cow_cover(struct cow_engine *e, uint64_t first, uint64_t last) {
     return 0;
   const uint32_t run_max = COW_COPY_BYTES_MAX / e->geometry.chunk_bytes;
   unsigned char *buffer = take_buffer(e);
-  const _Atomic uint64_t *p = cow_covered(e);
+  _Atomic uint64_t *p = cow_covered(e);
   int r = 0;
   with_stripes(e, first, last, pthread_mutex_lock);
   for (uint64_t c = first; c <= last && r == 0;) {
     uint32_t count = 0;
     while (c + count <= last && count < run_max && !cow_is_covered(p, c + count))
       count++;
+    bool needed = false;
     if (count > 0)
+      count = find_alike(e, c, count, &needed);
+    if (needed)
       r = copy_run(e, c, count, buffer);
+    else
+      set_covered(p, c, count);
     c += count > 0 ? count : 1;
   }
   with_stripes(e, first, last, pthread_mutex_unlock);

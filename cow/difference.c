@@ -49,6 +49,16 @@ static int find_changed(struct cow_engine *e, const char *from, const char *to, 
   return cow_arena_visit_keys(e->arena, note_key, c);
 }
 
+/* Being open keeps a shadow copy from being deleted, not from being dropped: then keys may have gone before they were
+ * seen. */
+static int still_live(struct cow_engine *e, const char *id, uint32_t number, struct umbra_error *err) {
+  uint32_t now = 0;
+  int r = find_number(e, id, &now, err);
+  return r < 0 || now != number
+             ? error_set(err, -EIO, UMBRA_REASON_STORAGE, "shadow copy %s was dropped meanwhile", id)
+             : 0;
+}
+
 /* The shadow copies keep what is asked about while they are open. */
 static void close_both(struct cow_shadow *both[2]) {
   cow_shadow_close(both[0]);
@@ -65,6 +75,8 @@ int cow_engine_difference(struct cow_engine *e, const char *from, const char *to
     r = cow_shadow_open(e, to, &open[1], err);
   if (r >= 0)
     r = find_changed(e, from, to, &c, err);
+  if (r >= 0)
+    r = still_live(e, from, c.from, err);
   uint64_t at = 0, first, count;
   while (r == 0 && bitmap_next_run(&c.chunks, at, UINT64_MAX, &first, &count)) {
     uint64_t begin = first * e->geometry.chunk_bytes, end = (first + count) * e->geometry.chunk_bytes;
@@ -105,12 +117,16 @@ int cow_engine_revert(struct cow_engine *e, const char *id, uint64_t *ret_bytes,
   int r = cow_shadow_open(e, id, &v.shadow, err);
   if (r < 0)
     return r;
+  /* What it overwrites is copied out, too: not at the price of the one that is wanted. -ENOSPC then, and it can be
+   * done again. */
+  atomic_store(&e->kept_number, cow_shadow_number(v.shadow));
   v.buffer = aligned_alloc(COW_BUFFER_ALIGNMENT, COW_REQUEST_BYTES_MAX);
   r = v.buffer ? cow_engine_difference(e, id, NULL, put_back, &v, err) : -ENOMEM;
   if (r >= 0)
     r = cow_engine_flush(e);
   if (r < 0 && (!err || err->code == 0))
     (void)error_code(err, r, "putting back what shadow copy %s holds", id);
+  atomic_store(&e->kept_number, 0);
   if (ret_bytes)
     *ret_bytes = v.done_bytes;
   free(v.buffer);

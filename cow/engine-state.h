@@ -36,6 +36,8 @@ struct cow_engine {
   struct cow_map map;
 
   _Atomic uint32_t live_count;
+  _Atomic uint32_t newest_live;          /* number, 0: none */
+  _Atomic uint32_t kept_number;          /* a revert needs it: not dropped for room. 0: none */
   unsigned open_counts[COW_SHADOWS_MAX]; /* under reclaim */
   unsigned char *buffers;                /* COW_COPY_BUFFERS of COW_COPY_BYTES_MAX */
   unsigned free_buffers[COW_COPY_BUFFERS], free_buffer_count;
@@ -65,7 +67,12 @@ static inline bool cow_is_covered(const _Atomic uint64_t *p, uint64_t chunk) {
 /* cover.c: afterwards P has the chunks, or no shadow copy needs them. Called with epoch held shared. */
 int cow_cover(struct cow_engine *e, uint64_t first, uint64_t last);
 
+/* shadow-read.c */
+uint32_t cow_shadow_number(const struct cow_shadow *s);
+
 /* reclaim.c */
+/* After a change of who is live: under reclaim, or under the epoch alone. */
+void cow_note_live(struct cow_engine *e);
 int cow_reclaim_start(struct cow_engine *e, struct umbra_error *err);
 void cow_reclaim_stop(struct cow_engine *e);
 void cow_reclaim_wake(struct cow_engine *e);

@@ -85,6 +85,7 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
     return error_set(err, r, UMBRA_REASON_INTERNAL, "memory for the engine");
   }
   settle_table(e);
+  cow_note_live(e);
   r = cow_arena_visit_keys(e->arena, take_over_key, e);
   if (r < 0)
     (void)error_set(err, r, UMBRA_REASON_DAMAGED,
@@ -215,6 +216,7 @@ int cow_engine_commit(struct cow_engine *e, const char *id) {
     s->created_ns = clock_realtime_ns();
     atomic_store(&h->instant, (uint64_t)s->number << 1 | region);
     r = cow_shadow_move(s, COW_SHADOW_EVENT_COMMIT);
+    atomic_store(&e->newest_live, s->number);
     atomic_fetch_add(&e->live_count, 1);
     pthread_rwlock_unlock(&e->epoch);
   }
@@ -239,7 +241,7 @@ int cow_engine_abort(struct cow_engine *e, const char *id, struct umbra_error *e
 
 int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct umbra_error *err) {
   struct cow_arena_header *h = e->arena->header;
-  pthread_mutex_lock(&e->control);
+  /* Not control: a commit must not wait for the freeing that this may wait for. */
   pthread_mutex_lock(&e->reclaim);
   struct cow_arena_shadow *s = cow_shadows_find(h, id);
   bool live = s && cow_shadow_state_of(s) == COW_SHADOW_LIVE;
@@ -250,10 +252,11 @@ int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct u
     r = error_set(err, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is open", id);
   else if (cow_shadow_state_of(s) != COW_SHADOW_DELETING && (r = cow_shadow_move(s, COW_SHADOW_EVENT_DELETE)) < 0)
     (void)error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is being made", id);
-  if (r == 0 && live)
+  if (r == 0 && live) {
     atomic_fetch_sub(&e->live_count, 1);
+    cow_note_live(e);
+  }
   pthread_mutex_unlock(&e->reclaim);
-  pthread_mutex_unlock(&e->control);
   if (r == 0)
     cow_reclaim_wake(e);
   return r;
@@ -268,7 +271,6 @@ static int compare_numbers(const void *a, const void *b) {
 
 size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_t count_max) {
   size_t count = 0;
-  pthread_mutex_lock(&e->control);
   pthread_mutex_lock(&e->reclaim);
   for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
     const struct cow_arena_shadow *s = &e->arena->header->shadows[i];
@@ -284,7 +286,6 @@ size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_
     count++;
   }
   pthread_mutex_unlock(&e->reclaim);
-  pthread_mutex_unlock(&e->control);
   qsort(info, count < count_max ? count : count_max, sizeof *info, compare_numbers);
   return count;
 }

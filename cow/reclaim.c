@@ -65,12 +65,26 @@ void cow_engine_tell(struct cow_engine *e, enum cow_event_kind kind, const char 
   e->event(&event, e->event_context);
 }
 
+/*
+ * A commit does not wait for reclaim: it stores its number while writes stand still. By compare-and-exchange, so that
+ * what was found before that is never stored after it: a chunk that the new one needs would be taken for one that
+ * nobody needs.
+ */
+void cow_note_live(struct cow_engine *e) {
+  uint32_t before = atomic_load(&e->newest_live), newest;
+  do {
+    const struct cow_arena_shadow *s = cow_shadows_newest(e->arena->header, 0);
+    newest = s ? s->number : 0;
+  } while (!atomic_compare_exchange_strong(&e->newest_live, &before, newest));
+}
+
 /* Under reclaim. Dropped is stored before anything of it is freed (E8). */
 static void drop(struct cow_engine *e, struct cow_arena_shadow *s, const char *why) {
   (void)snprintf(s->why, sizeof s->why, "%s", why);
   if (cow_shadow_move(s, COW_SHADOW_EVENT_DROP) < 0)
     return;
   atomic_fetch_sub(&e->live_count, 1);
+  cow_note_live(e);
   cow_engine_tell(e, COW_EVENT_DROPPED, s->id, why);
 }
 
@@ -87,10 +101,14 @@ int cow_make_room(struct cow_engine *e) {
       r = -ENOSPC;
       break;
     }
-    struct cow_arena_shadow *s = e->full_policy == COW_FULL_DROP_NEWEST ? cow_shadows_newest(e->arena->header)
-                                                                        : cow_shadows_oldest(e->arena->header);
-    if (!s)
+    uint32_t kept = atomic_load(&e->kept_number);
+    struct cow_arena_header *h = e->arena->header;
+    struct cow_arena_shadow *s =
+        e->full_policy == COW_FULL_DROP_NEWEST ? cow_shadows_newest(h, kept) : cow_shadows_oldest(h, kept);
+    if (!s) {
+      r = kept ? -ENOSPC : 0;
       break;
+    }
     drop(e, s, "the storage is full");
   }
   pthread_mutex_unlock(&e->reclaim);
@@ -116,9 +134,11 @@ void cow_reclaim_wake(struct cow_engine *e) {
   pthread_mutex_unlock(&e->reclaim);
 }
 
+/* Not while somebody has it open (deleted by force): its place in the table must not become another's under him. */
 static void finish_deleted(struct cow_engine *e) {
   for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
-    (void)cow_shadow_move(&e->arena->header->shadows[i], COW_SHADOW_EVENT_RECLAIMED);
+    if (e->open_counts[i] == 0)
+      (void)cow_shadow_move(&e->arena->header->shadows[i], COW_SHADOW_EVENT_RECLAIMED);
 }
 
 static void *reclaimer_main(void *context) {

@@ -11,7 +11,10 @@ struct cow_shadow {
   struct cow_engine *engine;
   struct cow_arena_shadow *entry;
   size_t index;
+  uint32_t number; /* at the time of opening */
 };
+
+uint32_t cow_shadow_number(const struct cow_shadow *s) { return s->number; }
 
 int cow_shadow_open(struct cow_engine *e, const char *id, struct cow_shadow **ret, struct umbra_error *err) {
   struct cow_shadow *s = calloc(1, sizeof *s);
@@ -22,7 +25,8 @@ int cow_shadow_open(struct cow_engine *e, const char *id, struct cow_shadow **re
   struct cow_arena_shadow *entry = cow_shadows_find(e->arena->header, id);
   enum cow_shadow_state state = entry ? cow_shadow_state_of(entry) : COW_SHADOW_FREE;
   if (state == COW_SHADOW_LIVE) {
-    *s = (struct cow_shadow){.engine = e, .entry = entry, .index = (size_t)(entry - e->arena->header->shadows)};
+    *s = (struct cow_shadow){
+        .engine = e, .entry = entry, .index = (size_t)(entry - e->arena->header->shadows), .number = entry->number};
     e->open_counts[s->index]++;
   } else if (state == COW_SHADOW_DROPPED)
     r = error_set(err, -EIO, UMBRA_REASON_STORAGE, "shadow copy %s was dropped: %s", id, entry->why);
@@ -40,7 +44,10 @@ void cow_shadow_close(struct cow_shadow *s) {
   if (!s)
     return;
   pthread_mutex_lock(&s->engine->reclaim);
-  s->engine->open_counts[s->index]--;
+  if (--s->engine->open_counts[s->index] == 0)
+    s->engine->reclaim_wanted |=
+        cow_shadow_state_of(s->entry) == COW_SHADOW_DELETING; /* by force, while it was open */
+  pthread_cond_broadcast(&s->engine->reclaim_change);
   pthread_mutex_unlock(&s->engine->reclaim);
   free(s);
 }
@@ -88,7 +95,7 @@ int cow_shadow_read(struct cow_shadow *s, void *buffer, size_t length_bytes, uin
       length_bytes > COW_REQUEST_BYTES_MAX || offset_bytes > e->geometry.volume_bytes ||
       length_bytes > e->geometry.volume_bytes - offset_bytes)
     return -EINVAL;
-  uint32_t number = s->entry->number;
+  uint32_t number = s->number;
   for (size_t done = 0; done < length_bytes;) {
     uint64_t part = 0;
     int r = read_run(e, number, (unsigned char *)buffer + done, length_bytes - done, offset_bytes + done, &part);

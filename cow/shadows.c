@@ -50,21 +50,22 @@ struct cow_arena_shadow *cow_shadows_find_free(struct cow_arena_header *h) {
   return NULL;
 }
 
-static struct cow_arena_shadow *extreme(struct cow_arena_header *h, bool newest) {
+static struct cow_arena_shadow *extreme(struct cow_arena_header *h, uint32_t but, bool newest) {
   struct cow_arena_shadow *found = NULL;
   for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
     struct cow_arena_shadow *s = &h->shadows[i];
-    if (cow_shadow_state_of(s) == COW_SHADOW_LIVE && (!found || (s->number > found->number) == newest))
+    if (cow_shadow_state_of(s) == COW_SHADOW_LIVE && s->number != but &&
+        (!found || (s->number > found->number) == newest))
       found = s;
   }
   return found;
 }
 
-struct cow_arena_shadow *cow_shadows_oldest(struct cow_arena_header *h) {
-  return extreme(h, false);
+struct cow_arena_shadow *cow_shadows_oldest(struct cow_arena_header *h, uint32_t but) {
+  return extreme(h, but, false);
 }
-struct cow_arena_shadow *cow_shadows_newest(struct cow_arena_header *h) {
-  return extreme(h, true);
+struct cow_arena_shadow *cow_shadows_newest(struct cow_arena_header *h, uint32_t but) {
+  return extreme(h, but, true);
 }
 
 static int compare_numbers(const void *a, const void *b) {

@@ -34,9 +34,9 @@ static inline enum cow_shadow_state cow_shadow_state_of(const struct cow_arena_s
 struct cow_arena_shadow *cow_shadows_find(struct cow_arena_header *h, const char *id);
 struct cow_arena_shadow *cow_shadows_find_free(struct cow_arena_header *h);
 
-/* The live one with the least (oldest) or greatest number, or NULL. */
-struct cow_arena_shadow *cow_shadows_oldest(struct cow_arena_header *h);
-struct cow_arena_shadow *cow_shadows_newest(struct cow_arena_header *h);
+/* The live one with the least (oldest) or greatest number but this one (0: of all), or NULL. */
+struct cow_arena_shadow *cow_shadows_oldest(struct cow_arena_header *h, uint32_t but);
+struct cow_arena_shadow *cow_shadows_newest(struct cow_arena_header *h, uint32_t but);
 
 /* Numbers of the live ones and of one that is about to be, in ascending order; returns how many. */
 size_t cow_shadows_needing(struct cow_arena_header *h, uint32_t numbers[COW_SHADOWS_MAX]);

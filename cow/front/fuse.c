@@ -31,7 +31,9 @@ enum {
 
 struct open_shadow {
   uint32_t number;
-  unsigned count;
+  unsigned count;   /* opens of the kernel's that this server has seen */
+  unsigned reading; /* requests under way */
+  bool closing;     /* released: goes with the last of them */
   struct cow_shadow *shadow;
 };
 
@@ -103,6 +105,8 @@ static void answer_init(struct fuse_front *f, struct fuse_request *r) {
 
 /* Is there such a live shadow copy? By number; or, number 0, by id, whose number is given. */
 static bool find_shadow(struct fuse_front *f, const char *id, uint32_t number, struct cow_shadow_info *ret) {
+  if (!id && number == 0)
+    return false;
   struct cow_shadow_info *all = calloc(COW_SHADOWS_MAX, sizeof *all);
   bool found = false;
   size_t count = all ? cow_engine_list(f->engine, all, COW_SHADOWS_MAX) : 0;
@@ -167,9 +171,9 @@ static void answer_attributes(struct fuse_front *f, struct fuse_request *r) {
 
 /*
  * The handle of a shadow copy's number, opened when needed: also by the first read after a server died, since the
- * kernel's open files outlive it. add: +1 for an open, 0 for a look.
+ * kernel's open files outlive it. open: counts as one; otherwise it is a read, which done_reading() ends.
  */
-static int shadow_of(struct fuse_front *f, uint64_t node, unsigned add, struct cow_shadow **ret) {
+static int shadow_of(struct fuse_front *f, uint64_t node, bool open, struct cow_shadow **ret) {
   uint32_t number = (uint32_t)(node - NODE_SHADOWS);
   struct open_shadow *mine = NULL, *empty = NULL;
   int r = 0;
@@ -190,25 +194,45 @@ static int shadow_of(struct fuse_front *f, uint64_t node, unsigned add, struct c
     r = cow_shadow_open(f->engine, info.id, &mine->shadow, NULL);
   }
   if (r >= 0) {
-    mine->count += add;
+    mine->count += open;
+    mine->reading += !open;
+    mine->closing = mine->closing && !open;
     *ret = mine->shadow;
   }
   pthread_mutex_unlock(&f->lock);
   return r;
 }
 
+/* The entry of a number that is open, or NULL. Under the lock. */
+static struct open_shadow *find_open(struct fuse_front *f, uint64_t node) {
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
+    if (f->open[i].shadow && f->open[i].number == (uint32_t)(node - NODE_SHADOWS))
+      return &f->open[i];
+  return NULL;
+}
+
+static void close_if_unused(struct open_shadow *s) {
+  if (!s->closing || s->count > 0 || s->reading > 0)
+    return;
+  cow_shadow_close(s->shadow);
+  s->shadow = NULL;
+}
+
+static void done_reading(struct fuse_front *f, uint64_t node) {
+  pthread_mutex_lock(&f->lock);
+  struct open_shadow *s = find_open(f, node);
+  s->reading--;
+  close_if_unused(s);
+  pthread_mutex_unlock(&f->lock);
+}
+
 static void release_shadow(struct fuse_front *f, uint64_t node) {
   pthread_mutex_lock(&f->lock);
-  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
-    struct open_shadow *s = &f->open[i];
-    if (!s->shadow || s->number != (uint32_t)(node - NODE_SHADOWS))
-      continue;
-    if (s->count > 0)
-      s->count--;
-    if (s->count == 0) {
-      cow_shadow_close(s->shadow);
-      s->shadow = NULL;
-    }
+  struct open_shadow *s = find_open(f, node);
+  if (s) {
+    s->count -= s->count > 0; /* 0: the open was the last server's */
+    s->closing = s->count == 0;
+    close_if_unused(s);
   }
   pthread_mutex_unlock(&f->lock);
 }
@@ -221,7 +245,7 @@ static void answer_open(struct fuse_front *f, struct fuse_request *r) {
   if (!in)
     error = -EPROTO;
   else if (node > NODE_SHADOWS)
-    error = (in->flags & O_ACCMODE) != O_RDONLY ? -EROFS : shadow_of(f, node, 1, &shadow);
+    error = (in->flags & O_ACCMODE) != O_RDONLY ? -EROFS : shadow_of(f, node, true, &shadow);
   else if (node != NODE_VOLUME)
     error = -ENOENT;
   struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES};
@@ -244,13 +268,15 @@ static void answer_read(struct fuse_front *f, struct fuse_request *r) {
   uint64_t before = in->offset % COW_SECTOR_BYTES, first = in->offset - before;
   uint64_t whole = (before + length + COW_SECTOR_BYTES - 1) / COW_SECTOR_BYTES * COW_SECTOR_BYTES;
   struct cow_shadow *shadow = NULL;
-  int error = node > NODE_SHADOWS ? shadow_of(f, node, 0, &shadow) : node == NODE_VOLUME ? 0 : -EBADF;
+  int error = node > NODE_SHADOWS ? shadow_of(f, node, false, &shadow) : node == NODE_VOLUME ? 0 : -EBADF;
   for (uint64_t done = 0; done < whole && error >= 0;) {
     uint64_t left = whole - done, piece = left < COW_REQUEST_BYTES_MAX ? left : COW_REQUEST_BYTES_MAX;
     error = shadow ? cow_shadow_read(shadow, r->body + done, piece, first + done)
                    : cow_engine_read(f->engine, r->body + done, piece, first + done);
     done += piece;
   }
+  if (shadow)
+    done_reading(f, node);
   if (error < 0)
     answer(r, error, NULL, 0);
   else
@@ -357,8 +383,11 @@ static void *serve(void *context) {
   while (receive(t->front, r)) {
     fuse_front_answer(t->front, r);
     struct iovec parts[] = {{r->out, r->out_bytes}, {(void *)r->data, r->data_bytes}};
-    if (r->out_bytes > 0)
-      (void)!writev(t->front->fd, parts, r->data_bytes > 0 ? 2 : 1); /* ENOENT: nobody waits for it any more */
+    int parts_count = r->data_bytes > 0 ? 2 : 1;
+    /* ENOENT: nobody waits for it any more. What is short for a moment must not leave a request without an answer. */
+    while (r->out_bytes > 0 && writev(t->front->fd, parts, parts_count) < 0 &&
+           (errno == ENOMEM || errno == EINTR || errno == EAGAIN))
+      (void)poll(NULL, 0, 1);
   }
   atomic_store(&t->ended, true);
   return NULL;

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LOOK_AGAIN_MS = 100 };
+enum { LOOK_AGAIN_MS = 100, SUPERVISOR_START_MS = 10000 };
 
 struct server {
   struct seat *seat;
@@ -36,8 +36,9 @@ static int watch_supervisor(struct seat *seat, int *pidfd) {
   return *pidfd >= 0 ? 0 : -errno;
 }
 
+/* It takes its place in the seat by itself; if none does within a while, another is started. */
 static void replace_supervisor(struct seat *seat, int *pidfd) {
-  (void)close(*pidfd);
+  cleanup_close_fd(pidfd);
   *pidfd = -1;
   atomic_store(&seat->supervisor_pid, 0);
   (void)seat_run_again(seat, "supervise", true, NULL);
@@ -45,11 +46,16 @@ static void replace_supervisor(struct seat *seat, int *pidfd) {
 
 static void run(struct server *s, int signals) {
   int supervisor = -1;
+  unsigned waited_ms = 0;
   for (;;) {
-    /* A new one says who it is when it has begun. */
-    if (supervisor < 0 && atomic_load(&s->seat->supervisor_pid) > 0 &&
-        watch_supervisor(s->seat, &supervisor) == -ESRCH)
-      (void)seat_run_again(s->seat, "supervise", true, NULL);
+    if (supervisor < 0 && atomic_load(&s->seat->supervisor_pid) > 0) {
+      waited_ms = 0;
+      if (watch_supervisor(s->seat, &supervisor) == -ESRCH)
+        replace_supervisor(s->seat, &supervisor);
+    } else if (supervisor < 0 && (waited_ms += LOOK_AGAIN_MS) >= SUPERVISOR_START_MS) {
+      waited_ms = 0;
+      replace_supervisor(s->seat, &supervisor);
+    }
     struct pollfd polls[] = {{.fd = signals, .events = POLLIN},
                              {.fd = SEAT_CONTROL, .events = POLLIN},
                              {.fd = supervisor, .events = POLLIN}};

@@ -95,8 +95,11 @@ int supervisor_main(struct umbra_error *err) {
   if (r < 0)
     return r;
   seat_harden();
+  /* Only one: who starts others sets it to 0 once the last one is dead. */
+  int nobody = 0;
+  if (!atomic_compare_exchange_strong(&s.seat->supervisor_pid, &nobody, (int)getpid()))
+    return 0;
   find_server(&s);
-  atomic_store(&s.seat->supervisor_pid, (int)getpid());
   for (;;) {
     if (s.server < 0 && s.ending)
       break;

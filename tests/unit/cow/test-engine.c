@@ -495,6 +495,77 @@ static void open_ones_stay(void **state) {
   tear_down(&r);
 }
 
+/* A handle of one deleted by force never reads the one that took its place, and the place waits for it. */
+static void stale_handles_read_nothing(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  struct cow_shadow *s;
+  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  assert_int_equal(cow_shadow_open(r.engine, "a", &s, &err), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
+  assert_int_equal(cow_engine_delete(r.engine, "a", true, &err), 0);
+  cow_engine_wait_reclaimed(r.engine);
+  assert_int_equal(make_shadow(r.engine, "b"), 0);
+  assert_int_equal(cow_shadow_read(s, b, CHUNK, 0), -EIO);
+  assert_int_equal(cow_engine_delete(r.engine, "b", false, &err), 0);
+  cow_shadow_close(s);
+  cow_engine_wait_reclaimed(r.engine);
+  struct cow_shadow_info info[1];
+  assert_int_equal(cow_engine_list(r.engine, info, 1), 0);
+  tear_down(&r);
+}
+
+/* When the newest is gone, what the older ones have copies of is copied for nobody. */
+static void nothing_is_copied_for_nobody(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  struct cow_engine_status before, after;
+  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK), *whole = malloc(VOLUME_BYTES);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  for (unsigned i = 0; i < 10; i++)
+    assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)i * CHUNK), 0);
+  assert_int_equal(make_shadow(r.engine, "b"), 0);
+  assert_int_equal(cow_engine_delete(r.engine, "b", false, &err), 0);
+  cow_engine_status(r.engine, &before);
+  for (unsigned i = 0; i < 11; i++)
+    assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)i * CHUNK), 0);
+  cow_engine_status(r.engine, &after);
+  assert_int_equal(after.chunks_copied - before.chunks_copied, 1); /* the eleventh: a needs it */
+  assert_int_equal(read_whole(r.engine, "a", whole), 0);
+  assert_int_equal(whole[0] | whole[10 * CHUNK], 0);
+  tear_down(&r);
+}
+
+/* A revert that finds no room fails and can be done again: what it goes back to is not dropped for it. */
+static void revert_keeps_what_it_needs(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  set_up(&r, 10 * CHUNK, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK), *whole = malloc(VOLUME_BYTES);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  for (unsigned i = 0; i < 8; i++)
+    assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)i * CHUNK), 0);
+  assert_int_equal(make_shadow(r.engine, "b"), 0);
+  int done = cow_engine_revert(r.engine, "a", NULL, &err);
+  assert_int_equal(read_whole(r.engine, "a", whole), 0);
+  assert_int_equal(whole[0], 0);
+  /* b gave way, or there was no room. */
+  assert_true(done == 0 || done == -ENOSPC);
+  (void)cow_engine_delete(r.engine, "b", false, &err);
+  cow_engine_wait_reclaimed(r.engine);
+  assert_int_equal(cow_engine_revert(r.engine, "a", NULL, &err), 0);
+  assert_int_equal(cow_engine_read(r.engine, whole, 8 * CHUNK, 0), 0);
+  for (unsigned i = 0; i < 8; i++)
+    assert_int_equal(whole[i * CHUNK], 0);
+  tear_down(&r);
+}
+
 static int collect(uint64_t offset, uint64_t length, void *context) {
   unsigned char *changed = context;
   memset(changed + offset / CHUNK, 1, (length + CHUNK - 1) / CHUNK);
@@ -598,6 +669,9 @@ int main(void) {
       cmocka_unit_test(failing_storage_drops),
       cmocka_unit_test(limits_are_named),
       cmocka_unit_test(open_ones_stay),
+      cmocka_unit_test(stale_handles_read_nothing),
+      cmocka_unit_test(nothing_is_copied_for_nobody),
+      cmocka_unit_test(revert_keeps_what_it_needs),
       cmocka_unit_test(difference_is_exact),
       cmocka_unit_test(damaged_arenas_are_refused),
   };
