@@ -87,5 +87,5 @@ grep "$WORK" /proc/self/mountinfo | diff "$WORK/before" - >&2 || exit 9
 exit $status
 END
 expect_said "old" "cd /vol; $run -- cat file"
-expect_said "caged" "cd /vol; $run -- sh -c 'test -e /store && test ! -e /var && test ! -e /../var && echo caged'"
+expect_said "caged" "cd /vol; $run -- sh -c 'test -e /store && test ! -e /etc && test ! -e /../etc && echo caged'"
 expect_gone "$WORK/vol.shadow"
