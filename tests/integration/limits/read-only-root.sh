@@ -13,7 +13,12 @@ set -e
 work=$1 umbra=$2; shift 2
 mkdir -p "$work/writable"
 mount -t tmpfs none "$work/writable"
+# The program may lie below /tmp.
+program=$(dirname "$umbra")
+mkdir -p "$work/program"
+mount --bind "$program" "$work/program"
 mount -t tmpfs none /tmp
+[ -e "$umbra" ] || { mkdir -p "$program"; mount --move "$work/program" "$program"; }
 mount --bind / "$work/mnt" && mount -o remount,bind,ro "$work/mnt"
 mount --bind "$work/v" "$work/v"
 mount -o remount,bind,ro "$(findmnt -no TARGET -T "$work" | tail -n 1)" 2>/dev/null || mount -o remount,bind,ro /
