@@ -84,10 +84,12 @@ static int grow(struct cow_storage *s) {
 }
 
 int cow_storage_claim(struct cow_storage *s, uint32_t slot) {
-  while (slot >= s->slots) {
-    int r = grow(s);
-    if (r < 0)
-      return r == -ENOSPC ? -EUCLEAN : r;
+  if (slot >= s->slots_max)
+    return -EUCLEAN;
+  /* It was allocated, and its step with it, when it was first used: not again, since that may fail by now (E11). */
+  if (slot >= s->slots) {
+    uint64_t step = COW_STORAGE_STEP_BYTES / s->chunk_bytes, slots = (slot / step + 1) * step;
+    s->slots = slots < s->slots_max ? (uint32_t)slots : s->slots_max;
   }
   if (bitmap_test(&s->used, slot))
     return -EUCLEAN;

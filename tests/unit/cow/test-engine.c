@@ -437,6 +437,13 @@ static void failing_storage_drops(void **state) {
   assert_int_equal(read_whole(r.engine, "new", whole), -EIO);
   assert_int_equal(read_whole(r.engine, "old", whole), 0);
   assert_int_equal(whole[0], 0);
+  /* The next server starts although nothing can be allocated there any more. */
+  char path[FD_PROC_PATH_BYTES];
+  int writable = r.storage_fd;
+  r.storage_fd = open(fd_proc_path(writable, path), O_RDONLY | O_CLOEXEC);
+  close(writable);
+  restart_server(&r);
+  assert_int_equal(read_whole(r.engine, "old", whole), 0);
   /* Chunk 1: old needs it, too. */
   assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CHUNK), 0);
   assert_int_equal(read_whole(r.engine, "old", whole), -EIO);
