@@ -202,6 +202,7 @@ enum set_event set_complete_writers(struct set *s) {
 enum set_event set_shutdown_writers(struct set *s) { return tell_all(s, WRITER_SHUTDOWN, want_told); }
 
 enum set_event set_abort(struct set *s) {
+  memory_unlock_self();
   (void)sd_event_source_set_enabled(s->on_freeze_deadline, SD_EVENT_OFF);
   /* Calls of the step that failed may be under way: they end now, and then hear abort with the others. */
   set_cancel_calls(s);

@@ -28,7 +28,7 @@ struct cow_engine {
   void (*event)(const struct cow_event *event, void *context);
   void *event_context;
 
-  pthread_mutex_t control;              /* rank 1: begin, commit, abort, delete, revert */
+  pthread_mutex_t control;              /* rank 1: begin, commit, abort */
   pthread_rwlock_t epoch;               /* rank 2 */
   pthread_mutex_t stripes[COW_STRIPES]; /* rank 3 */
   pthread_mutex_t reclaim;              /* rank 4: one frees at a time, and open counts */
@@ -45,7 +45,7 @@ struct cow_engine {
   pthread_cond_t buffer_free;
 
   pthread_t reclaimer;
-  bool reclaimer_started, ending, reclaim_wanted, reclaiming; /* under reclaim */
+  bool reclaimer_started, ending, reclaim_wanted; /* under reclaim */
   pthread_cond_t reclaim_change;
 
   _Atomic uint64_t chunks_copied, bytes_written;
@@ -71,7 +71,7 @@ int cow_cover(struct cow_engine *e, uint64_t first, uint64_t last);
 uint32_t cow_shadow_number(const struct cow_shadow *s);
 
 /* reclaim.c */
-/* After a change of who is live: under reclaim, or under the epoch alone. */
+/* After somebody who was live is not any more; under reclaim. */
 void cow_note_live(struct cow_engine *e);
 int cow_reclaim_start(struct cow_engine *e, struct umbra_error *err);
 void cow_reclaim_stop(struct cow_engine *e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* CONFIG/umbratab: the volumes that are attached together, as after a boot. umbratab(5). */
+#include "libumbra/attached.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
@@ -14,14 +15,10 @@
 
 enum { TABLE_BYTES_MAX = 1 << 20, LINE_OPTIONS_MAX = 8 };
 
-static bool attached(const struct umbra_client *client, const char *name) {
+static bool attached(struct umbra_client *client, const char *name) {
   CLEANUP_FREE char *directory = NULL;
   CLEANUP_CLOSE int fd = -1;
-  if (asprintf(&directory, "%s/attached/%s", client->coordinator->runtime_dir, name) < 0) {
-    directory = NULL;
-    return false;
-  }
-  return cow_client_connect(directory, &fd, NULL) >= 0;
+  return attached_directory_of(client, name, &directory) >= 0 && cow_client_connect(directory, &fd, NULL) >= 0;
 }
 
 /* "limit=1000,full=drop-newest" in place; returns their count or a negative errno. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Attaching volumes to the copy-on-write engine and detaching them: everything that the two programs then keep is
  * made here. */
+#include "libumbra/attached.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -151,7 +153,21 @@ static int find_program(struct attaching *a) {
   return error_errno(a->err, "looking for the program '%s'", a->seat->program);
 }
 
-static int say_word(const char *directory, const char *word, struct umbra_error *err);
+/* One word to the supervisor; waits until it has done it. */
+static int say_word(const char *directory, const char *word, struct umbra_error *err) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  struct timeval timeout = {.tv_sec = END_TIMEOUT_MS / 1000};
+  char answer[8] = "";
+  (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/supervise", directory);
+  CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0 ||
+      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+      send(fd, word, strlen(word), MSG_NOSIGNAL) < 0 || recv(fd, answer, sizeof answer - 1, 0) < 0)
+    return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
+  return strcmp(answer, "ok") == 0
+             ? 0
+             : error_set(err, -EBUSY, UMBRA_REASON_BUSY, "the supervisor at '%s' is busy", directory);
+}
 
 /* What a volume of this name left that died with both its programs. */
 static int make_directory(struct attaching *a) {
@@ -222,13 +238,12 @@ static int publish(struct attaching *a, char **ret_path) {
 }
 
 static void undo(struct attaching *a) {
-  struct umbra_error ignored;
   char file[PATH_MAX + 16];
   (void)snprintf(file, sizeof file, "%s/" FUSE_FRONT_VOLUME, a->mount);
   if (a->seat->device[0] != '\0')
-    (void)loop_drop(a->seat->device, file, &ignored);
+    (void)loop_drop(a->seat->device, file, NULL);
   if (a->started)
-    (void)say_word(a->seat->directory, "end", &ignored);
+    (void)say_word(a->seat->directory, "end", NULL);
   if (a->mounted)
     (void)umount2(a->mount, MNT_DETACH);
   if (a->directory_made)
@@ -276,28 +291,13 @@ int umbra_attach(struct umbra_client *client, const char *device, const char *na
   if (r < 0)
     undo(&a);
   cow_arena_done(&a.arena);
+  (void)munmap(a.seat, sizeof *a.seat);
   for (int i = SEAT_CONFIG; i < SEAT_FDS_END; i++)
     cleanup_close_fd(&a.fds[i]);
   return r;
 }
 
-/* One word to the supervisor; waits until it has done it. */
-static int say_word(const char *directory, const char *word, struct umbra_error *err) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  struct timeval timeout = {.tv_sec = END_TIMEOUT_MS / 1000};
-  char answer[8] = "";
-  (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/supervise", directory);
-  CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0 ||
-      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-      send(fd, word, strlen(word), MSG_NOSIGNAL) < 0 || recv(fd, answer, sizeof answer - 1, 0) < 0)
-    return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
-  return strcmp(answer, "ok") == 0
-             ? 0
-             : error_set(err, -EBUSY, UMBRA_REASON_BUSY, "the supervisor at '%s' is busy", directory);
-}
-
-static int directory_of(struct umbra_client *client, const char *name, char **ret) {
+int attached_directory_of(struct umbra_client *client, const char *name, char **ret) {
   if (!name_valid(name))
     return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID, "'%s' is no name of an attached volume", name);
   if (asprintf(ret, "%s/attached/%s", client->coordinator->runtime_dir, name) < 0) {
@@ -307,26 +307,11 @@ static int directory_of(struct umbra_client *client, const char *name, char **re
   return 0;
 }
 
-/* Nobody uses the block device, and nobody can as long as *ret_fd is open. */
-static int open_alone(const char *device, int *ret_fd, struct umbra_error *err) {
-  *ret_fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+int attached_open_alone(struct umbra_client *client, const char *device, int flags, int *ret_fd) {
+  *ret_fd = open(device, flags | O_EXCL | O_CLOEXEC);
   if (*ret_fd < 0 && errno == EBUSY)
-    return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "'%s' is in use: unmount it first", device);
-  return *ret_fd < 0 ? error_errno(err, "opening '%s'", device) : 0;
-}
-
-static size_t live_shadows(int fd) {
-  json_t *reply = NULL;
-  size_t count = 0, i;
-  const json_t *shadow;
-  if (cow_client_call(fd, json_pack("{s:s, s:i}", "do", "list", "after", 0), CALL_TIMEOUT_MS, &reply, NULL) < 0)
-    return 0;
-  json_array_foreach(json_object_get(reply, "shadows"), i, shadow) {
-    const char *state = json_string_value(json_object_get(shadow, "state"));
-    count += state && strcmp(state, "live") == 0;
-  }
-  json_decref(reply);
-  return count;
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "'%s' is in use: unmount it first", device);
+  return *ret_fd < 0 ? error_errno(&client->error, "opening '%s'", device) : 0;
 }
 
 /* Has the set a shadow copy of the volume with this directory? */
@@ -359,37 +344,36 @@ static int delete_sets_of(struct umbra_client *client, const char *directory) {
 int umbra_detach(struct umbra_client *client, const char *name, int force) {
   CLEANUP_FREE char *directory = NULL, *link = NULL;
   CLEANUP_CLOSE int fd = -1, alone = -1;
-  json_t *status = NULL;
+  CLEANUP_JSON json_t *status = NULL;
   char file[PATH_MAX];
   int r = client_prepare(client);
   if (r >= 0)
-    r = directory_of(client, name, &directory);
+    r = attached_directory_of(client, name, &directory);
   if (r >= 0)
     r = cow_client_connect(directory, &fd, &client->error);
   if (r == -ENOENT)
     return error_set(&client->error, r, UMBRA_REASON_NOT_FOUND, "no volume is attached as '%s'", name);
   if (r < 0)
     return r;
-  size_t shadows = live_shadows(fd);
-  if (shadows > 0 && !force)
-    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
-                     "'%s' has %zu shadow copies, which go with it: delete them, or detach with --force", name,
-                     shadows);
   r = cow_client_call(fd, json_pack("{s:s}", "do", "status"), CALL_TIMEOUT_MS, &status, &client->error);
   if (r < 0)
     return r;
+  json_int_t shadows = json_get_integer_or(status, "shadows", 0);
+  if (shadows > 0 && !force)
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
+                     "'%s' has %lld shadow copies, which go with it: delete them, or detach with --force", name,
+                     (long long)shadows);
   (void)snprintf(file, sizeof file, "%s/mnt/" FUSE_FRONT_VOLUME, directory);
-  const char *device = json_string_value(json_object_get(status, "device"));
-  bool published = device && device[0] != '\0';
+  const char *device = json_get_string_or(status, "device", "");
+  bool published = device[0] != '\0';
   if (published)
-    r = open_alone(device, &alone, &client->error);
+    r = attached_open_alone(client, device, O_RDONLY, &alone);
   if (r >= 0)
     r = delete_sets_of(client, directory);
   if (r >= 0 && published)
     r = loop_drop(device, file, &client->error);
   cleanup_close_fd(&alone);
   alone = -1;
-  json_decref(status);
   if (r < 0)
     return r;
   if (asprintf(&link, DEVICE_DIRECTORY "/%s", name) >= 0)
@@ -404,6 +388,6 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
 int umbra_attached_restart(struct umbra_client *client, const char *name) {
   CLEANUP_FREE char *directory = NULL;
   error_clear(&client->error);
-  int r = directory_of(client, name, &directory);
+  int r = attached_directory_of(client, name, &directory);
   return r < 0 ? r : say_word(directory, "upgrade", &client->error);
 }

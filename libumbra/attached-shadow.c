@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What only shadow copies of attached volumes can: what changed since, and going back. */
+#include "libumbra/attached.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
@@ -97,17 +98,10 @@ int umbra_difference(struct umbra_client *client, const char *from_text, const c
 }
 
 /* The volume's device must be nobody's while it changes below. */
-static int open_alone(struct umbra_client *client, int fd, int *ret) {
+static int take_device(struct umbra_client *client, int fd, int *ret) {
   CLEANUP_JSON json_t *status = NULL;
   int r = cow_client_call(fd, json_pack("{s:s}", "do", "status"), CALL_TIMEOUT_MS, &status, &client->error);
-  if (r < 0)
-    return r;
-  const char *device = json_get_string_or(status, "device", "");
-  *ret = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
-  if (*ret < 0 && errno == EBUSY)
-    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "volume '%s' is in use: unmount it first",
-                     json_get_string_or(status, "name", ""));
-  return *ret < 0 ? error_errno(&client->error, "opening '%s'", device) : 0;
+  return r < 0 ? r : attached_open_alone(client, json_get_string_or(status, "device", ""), O_RDWR, ret);
 }
 
 int umbra_revert(struct umbra_client *client, const char *text, uint64_t *ret_bytes) {
@@ -120,7 +114,7 @@ int umbra_revert(struct umbra_client *client, const char *text, uint64_t *ret_by
   if (r >= 0)
     r = cow_client_connect(shadow.directory, &fd, &client->error);
   if (r >= 0)
-    r = open_alone(client, fd, &device);
+    r = take_device(client, fd, &device);
   if (r >= 0)
     r = cow_client_call(fd, json_pack("{s:s, s:s}", "do", "revert", "id", shadow.id), REVERT_TIMEOUT_MS, &reply,
                         &client->error);

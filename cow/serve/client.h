@@ -5,17 +5,18 @@
  *
  *     {"do": VERB, …}  →  {"ok": true, …}  or  {"error": {"code": -28, "reason": 8, "message": "…"}}
  *
- * | verb | takes | gives |
- * | --- | --- | --- |
- * | begin | id | |
- * | commit | id | the instant: no memory, no I/O |
- * | abort | id | |
- * | delete | id, force | |
- * | list | after (a number) | shadows: [{id, number, created_ns, state, why, open}], at most COW_LIST_MAX, more |
- * | status | | name, origin, device, storage, pid, chunk_bytes, volume_bytes, used_bytes, limit_bytes, over_warning,
- * chunks_copied, bytes_written, memory_bytes, servers, shadows | | diff | from, to or null, start_bytes | ranges:
- * [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX, more | | revert | id | bytes | | events | since |
- * events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them |
+ *   begin   id
+ *   commit  id                     the instant: no memory, no I/O
+ *   abort   id
+ *   delete  id, force
+ *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open}], at most COW_LIST_MAX; more
+ *   status                      →  name, origin, device, storage, pid, supervisor_pid, servers, chunk_bytes,
+ *                                  volume_bytes, used_bytes, limit_bytes, over_warning, chunks_copied,
+ *                                  bytes_written, memory_bytes, shadows (live ones)
+ *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
+ *           start_bytes
+ *   revert  id                  →  bytes
+ *   events  since               →  events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them
  *
  * What a connection began and did not commit is aborted when it closes.
  */

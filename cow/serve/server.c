@@ -28,10 +28,6 @@ struct server {
 
 /* Supervisors that die are replaced: whoever is left of the two starts the other. */
 static int watch_supervisor(struct seat *seat, int *pidfd) {
-  if (*pidfd >= 0) {
-    (void)close(*pidfd);
-    *pidfd = -1;
-  }
   *pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&seat->supervisor_pid), 0);
   return *pidfd >= 0 ? 0 : -errno;
 }

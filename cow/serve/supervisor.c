@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,7 +23,6 @@ enum {
 struct supervisor {
   struct seat *seat;
   int server; /* pidfd, -1: none runs */
-  pid_t server_pid;
   int64_t started_ns;
   unsigned young_deaths;
   bool ending;
@@ -36,7 +34,6 @@ static void start_server(struct supervisor *s) {
   pid_t pid = seat_run_again(s->seat, "serve", false, NULL);
   if (pid <= 0)
     return;
-  s->server_pid = pid;
   s->server = (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
@@ -46,7 +43,6 @@ static void find_server(struct supervisor *s) {
   if (pid <= 0)
     return;
   s->server = (int)syscall(SYS_pidfd_open, pid, 0);
-  s->server_pid = s->server >= 0 ? pid : 0;
   s->started_ns = clock_monotonic_ns();
 }
 
@@ -55,7 +51,6 @@ static void server_ended(struct supervisor *s) {
   (void)waitid(P_PIDFD, (id_t)s->server, NULL, WEXITED | WNOHANG);
   (void)close(s->server);
   s->server = -1;
-  s->server_pid = 0;
   bool young = clock_monotonic_ns() - s->started_ns < YOUNG_MS * NS_PER_MS;
   s->young_deaths = young ? s->young_deaths + 1 : 0;
   if (s->young_deaths > STARTS_AT_ONCE_MAX)
@@ -67,11 +62,12 @@ static void hear(struct supervisor *s) {
   CLEANUP_CLOSE int fd = accept4(SEAT_SUPERVISE, NULL, NULL, SOCK_CLOEXEC);
   if (fd < 0 || recv(fd, word, sizeof word - 1, 0) <= 0)
     return;
-  s->ending = strcmp(word, "end") == 0;
-  if ((!s->ending && strcmp(word, "upgrade") != 0) || s->asker >= 0) {
+  bool end = strcmp(word, "end") == 0;
+  if ((!end && strcmp(word, "upgrade") != 0) || s->asker >= 0) {
     (void)send(fd, "no", 2, MSG_NOSIGNAL);
     return;
   }
+  s->ending = end;
   s->asker = take_fd(&fd);
   if (s->server >= 0)
     (void)syscall(SYS_pidfd_send_signal, s->server, SIGTERM, NULL, 0);

@@ -22,9 +22,22 @@ attached_device() {
   ORIGIN=$(losetup --find --show --direct-io=on "$WORK/$name.origin")
   cleanup_fn losetup -d "$ORIGIN"
   ATTACHED=test-$$-$name
-  cleanup_fn "$UMBRA" detach --force "$ATTACHED"
+  cleanup_fn attached_away "$ATTACHED"
   "$UMBRA" attach "$@" "$ORIGIN" "$ATTACHED" >"$WORK/attach.out"
   [ "$(cat "$WORK/attach.out")" = "/dev/umbra/$ATTACHED" ] || fail "attach printed $(cat "$WORK/attach.out")"
+}
+
+# attached_away NAME: detached; if that is refused (the test failed half-way), its programs are ended and its devices taken away
+attached_away() {
+  local device directory=$UMBRA_RUNTIME_DIR/attached/$1
+  [ -d "$directory" ] || return 0
+  ! "$UMBRA" detach --force "$1" || return 0
+  # Devices first, as long as the kernel knows what they lie over; they go with their last user.
+  for device in $(losetup -nlO NAME,BACK-FILE | awk -v d="$directory/mnt/" 'index($2, d) == 1 { print $1 }'); do losetup -d "$device"; done
+  python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(30); s.connect(sys.argv[1]); s.send(b"end"); s.recv(8)' "$directory/supervise"
+  umount -l "$directory/mnt"
+  rm -f "/dev/umbra/$1"
 }
 
 # attached_status NAME FIELD: of the volume's server

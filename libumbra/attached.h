@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the calls for attached volumes share. */
+#ifndef LIBUMBRA_ATTACHED_H
+#define LIBUMBRA_ATTACHED_H
+
+#include "umbra/umbra.h"
+
+/* RUNTIME/attached/NAME, whether there is such a volume or not. Caller frees. -EINVAL for what is no name. */
+int attached_directory_of(struct umbra_client *client, const char *name, char **ret);
+
+/*
+ * Opens the block device of an attached volume: nobody else uses it, and nobody can as long as *ret_fd (the caller's)
+ * is open. -EBUSY.
+ */
+int attached_open_alone(struct umbra_client *client, const char *device, int flags, int *ret_fd);
+
+#endif
