@@ -4,7 +4,7 @@
 # and is said to be none while a program goes on writing, or has a tmpfs file mapped for writing.
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/files.sh"
-requires_program python3 rsync chrt
+requires_program python3 rsync
 
 mkdir "$WORK/tmpfs" "$WORK/lower" "$WORK/upper" "$WORK/work" "$WORK/overlay"
 mount -t tmpfs -o size=64M none "$WORK/tmpfs"
@@ -21,11 +21,13 @@ for volume in "$WORK/tmpfs" "$WORK/overlay"; do
     --then "$SAME_TREE $volume \$IMAGE" || fail "the copy of $volume differs"
   ! grep -q 'instant lost' "$WORK/drive" || fail "$volume: said to be no instant although nothing changed"
 
-  # Above the priority of the looks: else, on few processors, they are so quick that nothing comes between.
-  chrt -r 10 bash -c 'while :; do echo more >"$1"; done' changer "$volume/made/log" &
+  # The last round is over by then: what changes from here on is read in the commit, and each read changes something else.
+  rm -f "$WORK/begun"
+  "$TOP/tests/lib/change-when-read" "$volume/made" "$WORK/begun" &
   changer=$!
   cleanup_fn kill_and_wait $changer
-  copy_of "$volume" --then "test -e \$IMAGE/made/log" || fail "no copy of $volume while it changes"
+  wait_for 10 test -e "$WORK/begun" || fail "the changer did not start"
+  copy_of "$volume" --precommitted "echo more >>$volume/made/1" || fail "no copy of $volume while it changes"
   kill_and_wait $changer
   grep -q 'instant lost' "$WORK/drive" || fail "$volume: said to be one instant although it changed all the time"
 done
