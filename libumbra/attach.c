@@ -101,23 +101,11 @@ static int open_origin(struct attaching *a, const char *device) {
   return 0;
 }
 
-/* A file without a name in a directory, so that nothing of it is left after any end; or a device. Direct where that
- * is possible. */
 static int open_storage(struct attaching *a) {
   const char *where = a->storage ? a->storage : a->client->coordinator->state_dir;
-  struct stat st;
-  if (stat(where, &st) < 0)
-    return error_errno(a->err, "storage '%s'", where);
-  int flags = S_ISBLK(st.st_mode) ? O_RDWR | O_EXCL | O_CLOEXEC : O_RDWR | O_TMPFILE | O_CLOEXEC;
-  if (!S_ISBLK(st.st_mode) && !S_ISDIR(st.st_mode))
-    return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID, "storage '%s' is neither a directory nor a block device",
-                     where);
-  int fd = open(where, flags | O_DIRECT, 0600);
-  if (fd < 0 && errno == EINVAL)
-    fd = open(where, flags, 0600);
-  if (fd < 0)
-    return error_errno(a->err, "opening storage '%s'", where);
-  a->fds[SEAT_STORAGE] = fd;
+  int r = attached_open_storage(a->client, where, a->seat->logical_block_bytes, &a->fds[SEAT_STORAGE]);
+  if (r < 0)
+    return r;
   if (a->limit_bytes == 0)
     a->limit_bytes =
         a->device_bytes / LIMIT_PART > COW_STORAGE_STEP_BYTES ? a->device_bytes / LIMIT_PART : COW_STORAGE_STEP_BYTES;

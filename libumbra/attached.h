@@ -5,6 +5,8 @@
 
 #include "umbra/umbra.h"
 
+#include <stdint.h>
+
 /* RUNTIME/attached/NAME, whether there is such a volume or not. Caller frees. -EINVAL for what is no name. */
 int attached_directory_of(struct umbra_client *client, const char *name, char **ret);
 
@@ -13,5 +15,11 @@ int attached_directory_of(struct umbra_client *client, const char *name, char **
  * is open. -EBUSY.
  */
 int attached_open_alone(struct umbra_client *client, const char *device, int flags, int *ret_fd);
+
+/*
+ * Opens what is to keep old chunks of a volume with sectors of sector_bytes: a block device, exclusively, or a new file without a
+ * name in a directory. *ret_fd is the caller's. -EINVAL: neither, or a device whose sectors are too large.
+ */
+int attached_open_storage(struct umbra_client *client, const char *where, uint32_t sector_bytes, int *ret_fd);
 
 #endif
