@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra doctor: what umbra can do for each volume, and why not more. */
+#include "cli/attached-text.h"
 #include "cli/cli.h"
 
 #include "common/cleanup.h"
@@ -17,27 +18,39 @@ static void print_answer(const char *heading, const json_t *answer) {
          why ? why : "");
 }
 
+static void print_provider(const json_t *answer) {
+  const char *name = json_get_string_or(answer, "name", "");
+  if (!json_get_boolean_or(answer, "can", false)) {
+    printf("    %-8s not usable: %s\n", name, json_get_string_or(answer, "why", ""));
+    return;
+  }
+  bool persistent = json_get_boolean_or(answer, "persistent", false),
+       read_write = json_get_boolean_or(answer, "read_write", false);
+  printf("    %-8s usable%s%s%s%s\n", name,
+         json_get_boolean_or(answer, "only_by_name", false) ? ", when named with --provider" : "",
+         persistent && read_write ? "" : ", not for ", persistent ? "" : "--persistent",
+         read_write   ? ""
+         : persistent ? "--read-write"
+                      : " or --read-write");
+}
+
 static void print_volume(const json_t *v) {
-  char size[CLI_SIZE_TEXT_BYTES];
+  char size[CLI_SIZE_TEXT_BYTES], text[ATTACHED_TEXT_BYTES];
+  const json_t *attached = json_object_get(v, "attached");
   const char *provider = json_get_string_or(v, "provider", NULL), *lies_on = json_get_string_or(v, "lies_on", NULL);
   printf("%s (%s on %s)\n", json_get_string_or(v, "mount_point", "?"), json_get_string_or(v, "filesystem", "?"),
          json_get_string_or(v, "source", "?"));
-  if (lies_on)
+  if (json_is_object(attached))
+    printf("  %-10s %s, %s\n", "lies on:", attached_text(attached, text),
+           cli_size(json_get_integer_or(v, "size_bytes", 0), size));
+  else if (lies_on)
     printf("  %-10s %s, %s\n", "lies on:", lies_on, cli_size(json_get_integer_or(v, "size_bytes", 0), size));
   printf("  %-10s %s\n", "provider:", provider ? provider : "none: no shadow copy can be made of it");
   print_answer("freeze:", json_object_get(v, "freeze"));
   print_answer("tracking:", json_object_get(v, "tracking"));
   size_t i;
   json_t *item;
-  json_array_foreach(json_object_get(v, "providers"), i, item) {
-    const char *why = json_get_string_or(item, "why", NULL);
-    bool can = json_get_boolean_or(item, "can", false), by_name = json_get_boolean_or(item, "only_by_name", false);
-    printf("    %-8s %s%s%s\n", json_get_string_or(item, "name", ""),
-           can ? "usable" : "not usable: ", can && by_name ? ", when named with --provider" : "",
-           can   ? ""
-           : why ? why
-                 : "");
-  }
+  json_array_foreach(json_object_get(v, "providers"), i, item) print_provider(item);
   json_array_foreach(json_object_get(v, "notes"), i, item) printf("  note: %s\n", json_string_value(item));
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra list, umbra show: what there is. */
+#include "cli/attached-text.h"
 #include "cli/cli.h"
 #include "cli/table.h"
 
@@ -23,6 +24,7 @@ static const struct {
       {"volume", "VOLUME", false},
       {"provider", "PROVIDER", false},
       {"consistency", "CONSISTENCY", false},
+      {"state", "STATE", false},
       {"storage_bytes", "STORAGE", true},
       {"mount", "MOUNTED AT", false}}},
     {"sets",
@@ -67,8 +69,24 @@ static const struct {
 
 static const struct option no_options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
+/* What is said in several members of a line, in the one that the table has of them. */
+static void join_members(json_t *list) {
+  size_t i;
+  json_t *line;
+  json_array_foreach(list, i, line) {
+    const char *why = json_get_string_or(line, "why", NULL);
+    const json_t *attached = json_object_get(line, "attached");
+    char text[ATTACHED_TEXT_BYTES];
+    if (why)
+      (void)json_object_set_new(line, "state", json_sprintf("%s: %s", json_get_string_or(line, "state", "?"), why));
+    if (json_is_object(attached))
+      (void)json_object_set_new(line, "device", json_string(attached_text(attached, text)));
+  }
+}
+
 static int print_list(const json_t *document, size_t which) {
-  const json_t *list = json_object_get(document, lists[which].what);
+  json_t *list = json_object_get(document, lists[which].what);
+  join_members(list);
   size_t count = 0;
   while (count < COLUMNS_MAX && lists[which].columns[count].key)
     count++;

@@ -190,9 +190,10 @@ static json_t *catalogue_entry(const struct set *s) {
   for (size_t i = 0; i < s->member_count; i++) {
     const struct set_member *m = &s->members[i];
     (void)json_object_set_new(records, m->shadow.id,
-                              json_pack("{s:s, s:O, s:s, s:s, s:o}", "provider", m->provider->name, "record",
+                              json_pack("{s:s, s:O, s:s, s:s, s:o?}", "provider", m->provider->name, "record",
                                         m->shadow.record, "key", m->shadow.volume->key, "fs_root",
-                                        m->shadow.volume->fs_root, "storage", json_path(m->shadow.storage_dir)));
+                                        m->shadow.volume->fs_root, "storage",
+                                        m->provider->own_storage ? NULL : json_path(m->shadow.storage_dir)));
   }
   return json_pack("{s:O, s:o, s:O, s:b, s:s}", "set", json_object_get(s->document, "set"), "records", records,
                    "documents", json_object_get(s->document, "documents"), "persistent", s->request.persistent,

@@ -74,16 +74,28 @@ static void drop_whole_scopes(struct set *s) {
   }
 }
 
+static void tell_passed_over(const struct provider *provider, const char *why, void *context) {
+  const struct set_member *m = context;
+  coordinator_warn(m->set->coordinator, "volume '%s': provider %s is passed over, since %s; %s makes the shadow copy",
+                   m->shadow.volume->mount_point, provider->name, why, m->provider->name);
+}
+
 static int choose_provider(struct set *s, struct set_member *m, struct umbra_error *err) {
   struct provider_needs needs = {.persistent = s->request.persistent, .read_write = s->request.read_write};
   m->provider =
       provider_choose(s->request.provider, &needs, m->shadow.volume, s->coordinator->config_dir, &m->shadow.as, err);
+  if (m->provider && !s->request.provider && (needs.persistent || needs.read_write))
+    provider_passed_over(m->provider, &needs, m->shadow.volume, s->coordinator->config_dir, tell_passed_over, m);
   return m->provider ? 0 : (err->code < 0 ? err->code : -EOPNOTSUPP);
 }
 
 static int choose_storage(struct set *s, struct set_member *m, struct umbra_error *err) {
   struct shadow *shadow = &m->shadow;
-  shadow->storage_named = s->request.storage != NULL;
+  const char *own = m->provider->own_storage;
+  if (own && (s->request.storage || s->request.storage_bytes_max > 0 || s->request.storage_percent_max > 0))
+    coordinator_warn(s->coordinator, "volume '%s': --storage is not for provider %s: its shadow copies lie %s",
+                     shadow->volume->mount_point, m->provider->name, own);
+  shadow->storage_named = s->request.storage != NULL && !own;
   if (shadow->storage_named) {
     int r = fd_make_directories(s->request.storage, 0700);
     if (r < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What only shadow copies of attached volumes can: what changed since, and going back. */
 #include "libumbra/attached.h"
+#include "libumbra/condition.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
@@ -36,6 +37,9 @@ static int record_of(struct umbra_client *client, const json_t *entry, const cha
     const json_t *record = json_object_get(made, "record");
     if (strcmp(json_get_string_or(made, "provider", ""), "cow") != 0 || (shadow_id && strcmp(id, shadow_id) != 0))
       continue;
+    int r = condition_check(client, made, id);
+    if (r < 0)
+      return r;
     ret->id = strdup(id);
     return ret->id && json_path_value(json_object_get(record, "directory"), &ret->directory) >= 0
                ? 0

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What there is: sets, shadow copies, volumes, providers, writers, storage; and what could be done (doctor). */
+#include "libumbra/condition.h"
 #include "libumbra/handles.h"
 
 #include "coordinator/catalog.h"
@@ -36,8 +37,11 @@ static bool device_is_there(const char *device, const json_t *record) {
   return strcmp(backing, image) == 0;
 }
 
-/* Brings a set of the catalogue up to date: where it is mounted now, whether its devices still are. */
-static json_t *present_set(const struct umbra_client *client, const json_t *entry) {
+/*
+ * Brings a set of the catalogue up to date: where it is mounted now, whether its devices still are, and what became
+ * of its shadow copies (condition_find()).
+ */
+static json_t *present_set(const struct umbra_client *client, const json_t *entry, const json_t *found) {
   json_t *set = json_deep_copy(json_object_get(entry, "set"));
   size_t i;
   json_t *shadow;
@@ -51,9 +55,12 @@ static json_t *present_set(const struct umbra_client *client, const json_t *entr
         !device_is_there(device, json_object_get(json_object_get(json_object_get(entry, "records"), id), "record")))
       (void)json_object_set_new(shadow, "device", json_null());
   }
-  (void)json_object_set_new(set, "state", json_string("ready"));
+  condition_note(set, "ready", found);
   return set;
 }
+
+/* Sets that belong to running programs, and what their shadow copies are: "sets", "made" (as a catalogue entry's
+ * records). */
 
 static int add_owned(void *context, const char *id, const json_t *document, bool alive) {
   (void)id;
@@ -62,13 +69,18 @@ static int add_owned(void *context, const char *id, const json_t *document, bool
     json_decref(set);
     return 0;
   }
-  (void)json_object_set_new(set, "state", json_string("in-use"));
   (void)json_object_set(set, "owner", json_object_get(document, "owner"));
-  return json_array_append_new(context, set);
+  size_t i;
+  json_t *shadow;
+  json_array_foreach(json_object_get(document, "shadows"), i, shadow) {
+    (void)json_object_set(json_object_get(context, "made"), json_get_string_or(shadow, "id", ""), shadow);
+  }
+  return json_array_append_new(json_object_get(context, "sets"), set);
 }
 
 static int load_sets(struct umbra_client *client, json_t **ret) {
-  CLEANUP_JSON json_t *entries = NULL, *damaged = NULL, *sets = json_array();
+  CLEANUP_JSON json_t *entries = NULL, *damaged = NULL, *sets = json_array(), *found = NULL;
+  CLEANUP_JSON json_t *owned = json_pack("{s:[], s:{}}", "sets", "made");
   int r = catalog_load(client->coordinator->state_dir, &entries, &damaged, &client->error);
   if (r < 0)
     return r;
@@ -77,10 +89,17 @@ static int load_sets(struct umbra_client *client, json_t **ret) {
   json_array_foreach(damaged, i, entry)
       coordinator_warn(client->coordinator, "catalogue file '%s/sets/%s' is damaged: its set is not listed",
                        client->coordinator->state_dir, json_string_value(entry));
-  json_array_foreach(entries, i, entry)(void) json_array_append_new(sets, present_set(client, entry));
-  r = journal_scan(client->coordinator->runtime_dir, add_owned, sets, &client->error);
+  r = journal_scan(client->coordinator->runtime_dir, add_owned, owned, &client->error);
   if (r < 0)
     return r;
+  json_t *made = json_object_get(owned, "made");
+  json_array_foreach(entries, i, entry)(void) json_object_update(made, json_object_get(entry, "records"));
+  found = condition_find(made);
+  json_array_foreach(entries, i, entry)(void) json_array_append_new(sets, present_set(client, entry, found));
+  json_array_foreach(json_object_get(owned, "sets"), i, entry) {
+    condition_note(entry, "in-use", found);
+    (void)json_array_append(sets, entry);
+  }
   *ret = take_pointer(sets);
   return 0;
 }
@@ -100,7 +119,6 @@ static int list_shadows(struct umbra_client *client, json_t **ret) {
   (void)json_object_set(one, "created", json_object_get(set, "created"));
   (void)json_object_set(one, "label", json_object_get(set, "label"));
   (void)json_object_set(one, "consistency", json_object_get(set, "consistency"));
-  (void)json_object_set(one, "state", json_object_get(set, "state"));
   (void)json_array_append_new(list, one);
 }
 }
@@ -111,11 +129,12 @@ return 0;
 /* ---- volumes and providers ---- */
 
 static json_t *volume_document(const struct volume *v) {
-  return json_pack("{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?}", "volume", json_path(v->mount_point),
-                   "key", v->key, "filesystem", v->fs_type, "source", v->source, "root", json_path(v->fs_root),
-                   "read_only", v->read_only, "device", v->block_path, "device_bytes", (json_int_t)v->block_bytes,
-                   "sector_bytes", (int)v->sector_bytes, "can_freeze", v->can_freeze, "freeze_why",
-                   v->can_freeze ? NULL : v->freeze_why);
+  json_t *attached = v->block_device != 0 ? cow_client_describe(v->block_device) : NULL;
+  return json_pack("{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?, s:o}", "volume",
+                   json_path(v->mount_point), "key", v->key, "filesystem", v->fs_type, "source", v->source, "root",
+                   json_path(v->fs_root), "read_only", v->read_only, "device", v->block_path, "device_bytes",
+                   (json_int_t)v->block_bytes, "sector_bytes", (int)v->sector_bytes, "can_freeze", v->can_freeze,
+                   "freeze_why", v->can_freeze ? NULL : v->freeze_why, "attached", attached ? attached : json_null());
 }
 
 static int list_volumes(struct umbra_client *client, json_t **ret) {
@@ -250,11 +269,14 @@ static int list_storage(struct umbra_client *client, json_t **ret) {
   json_array_foreach(entries, i,
                      entry){json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), j, shadow){
       const json_t *made = json_object_get(json_object_get(entry, "records"), json_get_string_or(shadow, "id", ""));
-  json_t *line = storage_line(list, json_get_string_or(made, "storage", usual ? usual : ""));
-  (void)json_object_set_new(line, "shadows", json_integer(json_get_integer_or(line, "shadows", 0) + 1));
-  (void)json_object_set_new(
-      line, "used_bytes",
-      json_integer(json_get_integer_or(line, "used_bytes", 0) + json_get_integer_or(shadow, "storage_bytes", 0)));
+      /* What keeps its shadow copies elsewhere has no part of a directory: of attached volumes their servers tell. */
+      if (!json_is_string(json_object_get(made, "storage")))
+        continue;
+      json_t *line = storage_line(list, json_get_string_or(made, "storage", ""));
+      (void)json_object_set_new(line, "shadows", json_integer(json_get_integer_or(line, "shadows", 0) + 1));
+      (void)json_object_set_new(
+          line, "used_bytes",
+          json_integer(json_get_integer_or(line, "used_bytes", 0) + json_get_integer_or(shadow, "storage_bytes", 0)));
 }
 }
 r = cow_client_visit(client->coordinator->runtime_dir, attached_line, list, &client->error);
@@ -300,7 +322,8 @@ int umbra_show(struct umbra_client *client, const char *id, char **ret_json) {
     r = catalog_find(entries, id, &entry, &shadow_id, &client->error);
   if (r < 0)
     return r;
-  json_t *set = present_set(client, entry);
+  CLEANUP_JSON json_t *state_of = condition_find(json_object_get(entry, "records"));
+  json_t *set = present_set(client, entry, state_of);
   if (!shadow_id)
     return client_return_json(client, json_pack("{s:o}", "set", set), ret_json);
   size_t i;

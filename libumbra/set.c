@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Making sets: options in, shadow copies out. */
+#include "libumbra/condition.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
@@ -238,8 +239,29 @@ int umbra_set_open_shadow(struct umbra_set *set, size_t index) {
   return open_mount_root(fd, m, err);
 }
 
+/* Who read a shadow copy that was dropped under him saw nothing but an I/O error. */
+static void warn_of_dropped(const struct umbra_set *set) {
+  CLEANUP_JSON json_t *made = json_object();
+  for (size_t i = 0; i < set->set->member_count; i++) {
+    const struct set_member *m = &set->set->members[i];
+    (void)json_object_set_new(made, m->shadow.id,
+                              json_pack("{s:s, s:O}", "provider", m->provider->name, "record", m->shadow.record));
+  }
+  CLEANUP_JSON json_t *found = condition_find(made);
+  for (size_t i = 0; i < set->set->member_count; i++) {
+    const struct shadow *shadow = &set->set->members[i].shadow;
+    const json_t *condition = json_object_get(found, shadow->id);
+    if (condition && strcmp(json_get_string_or(condition, "state", ""), "unknown") != 0)
+      coordinator_warn(set->client->coordinator, "the shadow copy of volume '%s' was not whole to the end (%s: %s)",
+                       shadow->volume->mount_point, json_get_string_or(condition, "state", ""),
+                       json_get_string_or(condition, "why", ""));
+  }
+}
+
 int umbra_set_complete(struct umbra_set *set, int succeeded) {
   error_clear(&set->client->error);
+  if (has_shadows(set))
+    warn_of_dropped(set);
   return set_complete(set->set, succeeded, &set->client->error);
 }
 

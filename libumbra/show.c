@@ -3,6 +3,7 @@
  * Showing shadow copies of the catalogue in this mount namespace, and removing them.  RUNTIME/mounts/SHADOW-ID holds
  * the directory at which one is mounted; whether it still is, the kernel knows.
  */
+#include "libumbra/condition.h"
 #include "libumbra/handles.h"
 
 #include "coordinator/catalog.h"
@@ -133,6 +134,8 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
     r = find(client, id, &entries, &entry, &shadow_id);
   if (r >= 0)
     r = pick_shadow(client, entry, id, &shadow_id);
+  if (r >= 0)
+    r = condition_check(client, json_object_get(json_object_get(entry, "records"), shadow_id), shadow_id);
   if (r < 0)
     return r;
   CLEANUP_FREE char *already = mount_directory_of(client, shadow_id);

@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "cow/serve/client.h"
 #include "track/track.h"
 
 #include <errno.h>
@@ -36,6 +37,8 @@ static json_t *examine_providers(const struct volume *volume, const char *config
     json_t *one = answer(r, why.message);
     if (!one || json_object_set_new(one, "name", json_string(p->name)) < 0 ||
         json_object_set_new(one, "only_by_name", json_boolean(p->only_by_name)) < 0 ||
+        json_object_set_new(one, "persistent", json_boolean(p->can_persist)) < 0 ||
+        json_object_set_new(one, "read_write", json_boolean(p->can_read_write)) < 0 ||
         json_array_append_new(list, one) < 0)
       return NULL;
     if (r >= 0 && !p->only_by_name && !*ret_chosen)
@@ -73,12 +76,14 @@ json_t *provider_examine(const struct volume *volume, const char *config_dir) {
   CLEANUP_FREE char *lies_on = NULL;
   json_t *answers = examine_providers(volume, config_dir, &chosen);
   (void)volume_describe_device(volume, &lies_on);
+  json_t *attached = volume->block_device != 0 ? cow_client_describe(volume->block_device) : NULL;
   /* json_pack() releases what it was given when it fails. */
-  return json_pack(
-      "{s:o, s:s, s:o, s:o, s:b, s:o, s:I, s:s?, s:o, s:o, s:s?, s:o, s:o}", "mount_point",
-      json_path(volume->mount_point), "filesystem", volume->fs_type, "source", json_path(volume->source), "fs_root",
-      json_path(volume->fs_root), "read_only", volume->read_only, "device",
-      volume->block_path ? json_path(volume->block_path) : json_null(), "size_bytes", (json_int_t)volume->block_bytes,
-      "lies_on", lies_on, "freeze", answer(volume->can_freeze ? 0 : -EOPNOTSUPP, volume->freeze_why), "tracking",
-      examine_tracking(volume), "provider", chosen, "providers", answers, "notes", notes(volume, chosen));
+  return json_pack("{s:o, s:s, s:o, s:o, s:b, s:o, s:I, s:s?, s:o, s:o, s:s?, s:o, s:o, s:o}", "mount_point",
+                   json_path(volume->mount_point), "filesystem", volume->fs_type, "source", json_path(volume->source),
+                   "fs_root", json_path(volume->fs_root), "read_only", volume->read_only, "device",
+                   volume->block_path ? json_path(volume->block_path) : json_null(), "size_bytes",
+                   (json_int_t)volume->block_bytes, "lies_on", lies_on, "freeze",
+                   answer(volume->can_freeze ? 0 : -EOPNOTSUPP, volume->freeze_why), "tracking",
+                   examine_tracking(volume), "provider", chosen, "providers", answers, "notes", notes(volume, chosen),
+                   "attached", attached ? attached : json_null());
 }

@@ -99,6 +99,11 @@ struct provider {
    * whether the result is one instant (s->instant_lost when not).
    */
   bool without_freeze;
+  /*
+   * Where its shadow copies lie, in words, for one that does not use storage_dir: then --storage and --storage-max do not concern
+   * it, and who gave them is told so. NULL: in storage_dir.
+   */
+  const char *own_storage;
 
   /* Can a shadow copy of this volume be made? 0, or negative with the reason in words. Changes nothing. Required. */
   int (*can_shadow)(const struct volume *volume, const char *config_dir, struct umbra_error *why);
@@ -129,6 +134,16 @@ struct provider {
    * not there counts as removed. -EBUSY if in use. Required. The coordinator calls it for abort, delete and recovery.
    */
   int (*remove)(const json_t *record, struct umbra_error *err);
+
+  /*
+   * What has become of shadow copies that were whole. records: {id: record}. found gets those that are not as they were:
+   * {id: {"state", "why": "…"}}, state being
+   *   "dropped"  its storage gave it up; remove() takes away what is left
+   *   "lost"     what kept it is gone; remove() succeeds
+   *   "unknown"  who keeps it does not answer
+   * Changes nothing; may ask others, for seconds. Optional: without it they are as they were.
+   */
+  void (*look)(const json_t *records, json_t *found);
 
   /*
    * For a provider that stands for several (exec): can_shadow() of the one called name. -ENOENT if there is none of that name.
@@ -163,6 +178,14 @@ const struct provider *provider_choose(const char *name, const struct provider_n
                                        struct umbra_error *why);
 
 /*
+ * Who would have made the shadow copy instead of chosen, but for the needs: tell() gets each with the reason. Runs programs of
+ * third parties: seconds.
+ */
+void provider_passed_over(const struct provider *chosen, const struct provider_needs *needs, const struct volume *volume,
+                          const char *config_dir,
+                          void (*tell)(const struct provider *provider, const char *why, void *context), void *context);
+
+/*
  * providers/examine.c: everything an admin wants to know of a volume, as one JSON object (the caller's; NULL: out of memory).
  * `umbra doctor --json` shows it as it is:
  *
@@ -171,7 +194,8 @@ const struct provider *provider_choose(const char *name, const struct provider_n
  *    "freeze": {"can": true, "why": null},           why: in words, when it cannot
  *    "tracking": {"can": true, "why": null},         changed blocks (track/)
  *    "provider": "clone" or null,                    the one that would be chosen
- *    "providers": [{"name", "can", "why", "only_by_name"}],
+ *    "providers": [{"name", "can", "why", "only_by_name", "persistent", "read_write"}],
+ *    "attached": {…} or null,                        of a volume that is attached (cow_client_describe())
  *    "notes": ["…"]}                                 what else is good to know
  *
  * Runs exec providers' `can`. Changes nothing.

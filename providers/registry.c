@@ -52,6 +52,19 @@ int provider_suits(const struct provider *p, const struct provider_needs *needs,
   return r < 0 ? r : p->can_shadow(volume, config_dir, why);
 }
 
+void provider_passed_over(const struct provider *chosen, const struct provider_needs *needs,
+                          const struct volume *volume, const char *config_dir,
+                          void (*tell)(const struct provider *provider, const char *why, void *context),
+                          void *context) {
+  const struct provider_needs none = {0};
+  for (size_t i = 0; i < providers_count && providers[i] != chosen; i++) {
+    struct umbra_error why = {0}, other = {0};
+    if (!providers[i]->only_by_name && serves(providers[i], needs, volume, &why) < 0 &&
+        provider_suits(providers[i], &none, volume, config_dir, &other) >= 0)
+      tell(providers[i], why.message, context);
+  }
+}
+
 static const struct provider *choose_named(const char *name, const struct provider_needs *needs,
                                            const struct volume *volume, const char *config_dir, const char **ret_as,
                                            struct umbra_error *why) {

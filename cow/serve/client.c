@@ -2,6 +2,7 @@
 #include "cow/serve/client.h"
 
 #include "common/cleanup.h"
+#include "common/json.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -116,6 +117,50 @@ int cow_client_commit(int fd, const char *id, int timeout_ms) {
   if (n < 0)
     return n;
   return n == 11 && memcmp(buffer, "{\"ok\":true}", 11) == 0 ? 0 : -EIO;
+}
+
+int cow_client_list(const char *directory, json_t **ret, struct umbra_error *err) {
+  CLEANUP_CLOSE int fd = -1;
+  CLEANUP_JSON json_t *found = json_object();
+  int r = found ? cow_client_connect(directory, &fd, err)
+                : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "listing shadow copies");
+  bool more = true;
+  for (json_int_t after = 0; r >= 0 && more;) {
+    CLEANUP_JSON json_t *reply = NULL;
+    json_t *shadow;
+    size_t i;
+    r = cow_client_call(fd, json_pack("{s:s, s:I}", "do", "list", "after", after), STATUS_TIMEOUT_MS, &reply, err);
+    json_int_t before = after;
+    json_array_foreach(json_object_get(reply, "shadows"), i, shadow) {
+      after = json_get_integer_or(shadow, "number", after);
+      if (json_object_set(found, json_get_string_or(shadow, "id", ""), shadow) < 0)
+        r = error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "listing shadow copies");
+    }
+    /* A server that does not go on must not keep us here. */
+    more = json_get_boolean_or(reply, "more", false) && after > before;
+  }
+  if (r >= 0)
+    *ret = take_pointer(found);
+  return r;
+}
+
+json_t *cow_client_describe(dev_t device) {
+  static const char *const told[] = {"origin",      "storage",    "shadows",     "dropped",
+                                     "shadows_max", "used_bytes", "limit_bytes", "over_warning"};
+  CLEANUP_FREE char *directory = NULL;
+  CLEANUP_CLOSE int fd = -1;
+  CLEANUP_JSON json_t *status = NULL;
+  struct umbra_error why = {0};
+  if (cow_attached_directory(device, &directory, NULL) < 0)
+    return NULL;
+  int r = cow_client_connect(directory, &fd, &why);
+  if (r >= 0)
+    r = cow_client_call(fd, json_pack("{s:s}", "do", "status"), STATUS_TIMEOUT_MS, &status, &why);
+  json_t *volume =
+      json_pack("{s:o, s:s?}", "name", json_path(strrchr(directory, '/') + 1), "why", r < 0 ? why.message : NULL);
+  for (size_t i = 0; volume && status && i < sizeof told / sizeof told[0]; i++)
+    (void)json_object_set(volume, told[i], json_object_get(status, told[i]));
+  return volume;
 }
 
 int cow_client_visit(const char *runtime_dir,

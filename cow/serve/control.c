@@ -123,21 +123,34 @@ static int do_list(struct control *c, const json_t *request, char begun[37], jso
   return all && *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "listing shadow copies");
 }
 
+static int count_dropped(struct control *c) {
+  CLEANUP_FREE struct cow_shadow_info *all = calloc(COW_SHADOWS_MAX, sizeof *all);
+  size_t count = all ? cow_engine_list(c->engine, all, COW_SHADOWS_MAX) : 0;
+  int dropped = 0;
+  for (size_t i = 0; i < count; i++)
+    dropped += all[i].state == COW_SHADOW_DROPPED;
+  return all ? dropped : -ENOMEM;
+}
+
 static int do_status(struct control *c, const json_t *request, char begun[37], json_t **ret,
                      struct umbra_error *err) {
   (void)request;
   (void)begun;
   struct cow_engine_status s;
+  int dropped = count_dropped(c);
+  if (dropped < 0)
+    return error_set(err, dropped, UMBRA_REASON_INTERNAL, "describing the volume");
   const struct cow_geometry *g = cow_engine_geometry(c->engine);
   cow_engine_status(c->engine, &s);
-  *ret = json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i, s:i}", "ok", 1,
-                   "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
+  *ret = json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i}",
+                   "ok", 1, "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
                    c->seat->storage, "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes",
                    (json_int_t)g->volume_bytes, "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes",
                    (json_int_t)s.storage.limit_bytes, "over_warning", s.storage.over_warning, "chunks_copied",
                    (json_int_t)s.chunks_copied, "bytes_written", (json_int_t)s.bytes_written, "memory_bytes",
                    (json_int_t)s.memory_bytes, "supervisor_pid", atomic_load(&c->seat->supervisor_pid), "servers",
-                   (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows);
+                   (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows, "dropped", dropped, "shadows_max",
+                   (int)COW_SHADOWS_MAX);
   return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the volume");
 }
 

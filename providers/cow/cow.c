@@ -25,7 +25,13 @@ static int cow_can_shadow(const struct volume *volume, const char *config_dir, s
   int r = cow_attached_directory(volume->block_device, &directory, why);
   if (r >= 0 && volume->image_why)
     return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "%s", volume->image_why);
-  return r < 0 ? r : cow_client_connect(directory, &fd, why);
+  if (r >= 0)
+    r = cow_client_connect(directory, &fd, why);
+  if (r == -ENOENT)
+    return error_set(why, r, UMBRA_REASON_NOT_FOUND,
+                     "it was attached as '%s', but both its programs are gone: unmount it and attach it again",
+                     strrchr(directory, '/') + 1);
+  return r;
 }
 
 static int cow_prepare(struct shadow *s, struct umbra_error *err) {
@@ -110,6 +116,53 @@ static int cow_remove(const json_t *record, struct umbra_error *err) {
   return r;
 }
 
+/* What the server of one volume has: {"shadows": {id: …}}, or what is then to be said of all of the volume's. */
+static json_t *ask_volume(const char *directory) {
+  struct umbra_error why = {0};
+  json_t *shadows = NULL;
+  int r = cow_client_list(directory, &shadows, &why);
+  if (r == -ENOENT) {
+    const char *slash = strrchr(directory, '/');
+    (void)error_set(&why, r, UMBRA_REASON_NOT_FOUND,
+                    "its volume '%s' is not attached any more, and its shadow copies went with it",
+                    slash ? slash + 1 : directory);
+  }
+  return r >= 0 ? json_pack("{s:o}", "shadows", shadows)
+                : json_pack("{s:s, s:s}", "state", r == -ENOENT ? "lost" : "unknown", "why", why.message);
+}
+
+/* What is to be said of one, NULL: nothing, it is live. */
+static json_t *judge(const json_t *volume, const char *id) {
+  if (!json_object_get(volume, "shadows"))
+    return json_deep_copy(volume);
+  const json_t *shadow = json_object_get(json_object_get(volume, "shadows"), id);
+  const char *state = json_get_string_or(shadow, "state", "");
+  if (strcmp(state, "live") == 0)
+    return NULL;
+  if (strcmp(state, "dropped") == 0)
+    return json_pack("{s:s, s:s}", "state", state, "why", json_get_string_or(shadow, "why", ""));
+  return json_pack(
+      "{s:s, s:s}", "state", "lost", "why",
+      "the volume's server does not have it: it was deleted there, or the volume was attached anew since");
+}
+
+static void cow_look(const json_t *records, json_t *found) {
+  CLEANUP_JSON json_t *volumes = json_object();
+  const char *id;
+  json_t *record;
+  json_object_foreach((json_t *)records, id, record) {
+    CLEANUP_FREE char *directory = NULL;
+    const char *key = json_get_string_or(record, "directory", "");
+    if (json_path_value(json_object_get(record, "directory"), &directory) < 0)
+      continue;
+    if (!json_object_get(volumes, key))
+      (void)json_object_set_new(volumes, key, ask_volume(directory));
+    json_t *answer = judge(json_object_get(volumes, key), id);
+    if (answer)
+      (void)json_object_set_new(found, id, answer);
+  }
+}
+
 const struct provider cow_provider = {
     .name = "cow",
     .summary = "copy-on-write of a volume that is attached to umbra: at once, with storage for what changes",
@@ -121,4 +174,6 @@ const struct provider cow_provider = {
     .postcommit = cow_postcommit,
     .release_state = cow_release_state,
     .remove = cow_remove,
+    .own_storage = "in the storage that was chosen when the volume was attached (umbra-attach(8))",
+    .look = cow_look,
 };
