@@ -14,91 +14,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- libext2fs reads through the walk ---- */
-
-/* io_manager->open() is given nothing but a name: this is what it opens. */
-static _Thread_local struct scope *opening;
-
-static errcode_t channel_read64(io_channel channel, unsigned long long block, int count, void *data) {
-  /* A negative count is one of bytes. */
-  size_t length = count < 0 ? (size_t) - (int64_t)count : (size_t)count * (size_t)channel->block_size;
-  if (block > UINT64_MAX / (unsigned)channel->block_size)
-    return EXT2_ET_SHORT_READ;
-  return scope_read(channel->private_data, block * (unsigned)channel->block_size, data, length) < 0
-             ? EXT2_ET_SHORT_READ
-             : 0;
-}
-
-static errcode_t channel_read(io_channel channel, unsigned long block, int count, void *data) {
-  return channel_read64(channel, block, count, data);
-}
-
-static errcode_t channel_write64(io_channel channel, unsigned long long block, int count, const void *data) {
-  (void)channel, (void)block, (void)count, (void)data;
-  return EXT2_ET_RO_FILSYS;
-}
-
-static errcode_t channel_write(io_channel channel, unsigned long block, int count, const void *data) {
-  return channel_write64(channel, block, count, data);
-}
-
-static errcode_t channel_set_block_size(io_channel channel, int block_size) {
-  channel->block_size = block_size;
-  return 0;
-}
-
-static errcode_t channel_flush(io_channel channel) {
-  (void)channel;
-  return 0;
-}
-
-static errcode_t channel_close(io_channel channel) {
-  if (--channel->refcount == 0) {
-    (void)ext2fs_free_mem(&channel->name);
-    (void)ext2fs_free_mem(&channel);
-  }
-  return 0;
-}
-
-static errcode_t channel_open(const char *name, int flags, io_channel *ret);
-
-static struct struct_io_manager channel_manager = {
-    .magic = EXT2_ET_MAGIC_IO_MANAGER,
-    .name = "umbra scope",
-    .open = channel_open,
-    .close = channel_close,
-    .set_blksize = channel_set_block_size,
-    .read_blk = channel_read,
-    .write_blk = channel_write,
-    .flush = channel_flush,
-    .read_blk64 = channel_read64,
-    .write_blk64 = channel_write64,
-};
-
-static errcode_t channel_open(const char *name, int flags, io_channel *ret) {
-  (void)flags;
-  io_channel channel = NULL;
-  errcode_t code = ext2fs_get_memzero(sizeof *channel, &channel);
-  if (code)
-    return code;
-  code = ext2fs_get_mem(strlen(name) + 1, &channel->name);
-  if (code) {
-    (void)ext2fs_free_mem(&channel);
-    return code;
-  }
-  memcpy(channel->name, name, strlen(name) + 1);
-  channel->magic = EXT2_ET_MAGIC_IO_CHANNEL;
-  channel->manager = &channel_manager;
-  channel->block_size = 1024;
-  channel->refcount = 1;
-  channel->private_data = opening;
-  *ret = channel;
-  return 0;
+/* libext2fs reads through the walk. */
+static int read_scope(void *context, void *buffer, size_t length_bytes, uint64_t offset_bytes) {
+  return scope_read(context, offset_bytes, buffer, length_bytes);
 }
 
 int scope_ext4_failure(struct ext4_volume *v, errcode_t code, const char *what, uint64_t number) {
@@ -231,21 +153,14 @@ static int check_size(struct ext4_volume *v) {
   return 0;
 }
 
-/* Once for all threads: com_err keeps its tables in a list without a lock. */
-static void load_messages(void) { initialize_ext2_error_table(); }
-
 static int open_library(struct ext4_volume *v) {
-  static pthread_once_t messages = PTHREAD_ONCE_INIT;
   int flags = EXT2_FLAG_64BITS;
   if (scope_get_mode(v->scope) == SCOPE_LIVE)
     flags |= EXT2_FLAG_IGNORE_CSUM_ERRORS;
-  (void)pthread_once(&messages, load_messages);
-  opening = v->scope;
-  errcode_t code = ext2fs_open2("volume", NULL, flags, 0, 0, &channel_manager, &v->fs);
-  opening = NULL;
+  v->reader = (struct ext2_reader){.read = read_scope, .context = v->scope};
+  errcode_t code = ext2_reader_open(&v->reader, flags, &v->fs);
   if (!code)
     return 0;
-  v->fs = NULL;
   if (code == EXT2_ET_UNSUPP_FEATURE || code == EXT2_ET_RO_UNSUPP_FEATURE)
     return scope_refuse(v->scope, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "reading ext4: %s",
                         error_message(code));

@@ -8,11 +8,11 @@
 #define PROVIDERS_CLONE_SCOPE_EXT4_H
 
 #include "providers/clone/scope-filesystem.h"
-
-#include <ext2fs/ext2fs.h>
+#include "volume/ext2-reader.h"
 
 struct ext4_volume {
   struct scope *scope;
+  struct ext2_reader reader;
   ext2_filsys fs;
   uint64_t blocks;
 };

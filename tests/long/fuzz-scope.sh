@@ -11,7 +11,8 @@ seconds=${UMBRA_FUZZ_SECONDS:-60}
 read -ra libraries < <(pkg-config --cflags --libs ext2fs com_err)
 cd "$TOP"
 clang -std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
-  -I. -Iinclude -o "$WORK/fuzz-scope" tests/fuzz/fuzz-scope.c providers/clone/scope*.c common/bitmap.c common/error.c "${libraries[@]}" ||
+  -I. -Iinclude -o "$WORK/fuzz-scope" tests/fuzz/fuzz-scope.c providers/clone/scope*.c volume/ext2-reader.c \
+  common/bitmap.c common/error.c "${libraries[@]}" ||
   fail "the fuzzer was not built"
 cd "$WORK"
 for type in ext4 xfs; do
