@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# What does it cost to be attached: 4 KiB random writes (io_uring, depth 32) and 1 MiB sequential ones without shadow copies against the plain
-# direct-I/O loop device; the first touch of each chunk, touched chunks, 64 shadow copies against one; how long a volume of 1 TiB is held.
+# What does it cost to be attached: 4 KiB random writes (io_uring, depth 32) and 1 MiB sequential ones without shadow copies against a plain
+# direct-I/O loop device over the same file, by an attached file and by that loop device attached; the first touch of each chunk, touched chunks, 64 shadow copies against one; how long a volume of 1 TiB is held.
 . "$(dirname "$0")/../tests/lib/functions.sh"
 . "$TOP/bench/figures.sh"
 . "$TOP/tests/lib/attached.sh"
@@ -16,8 +16,8 @@ rate() {
     --output-format=json "$@" | jq '.jobs[0].write.iops'
 }
 timed=(--time_based "--runtime=$SECONDS_EACH")
-attach() { "$UMBRA" attach "$ORIGIN" "$ATTACHED" --storage "$WORK" --limit 4000000000 --chunk "$CHUNK" >/dev/null; }
-again() { "$UMBRA" detach --force "$ATTACHED"; attach; }
+# attach [ORIGIN]
+attach() { "$UMBRA" attach "${1:-$WORK/p.origin}" "$ATTACHED" --storage "$WORK" --limit 4000000000 --chunk "$CHUNK" >/dev/null; }
 # ask REQUEST: of the volume's server, without a filesystem that could be held
 ask() {
   python3 -c 'import json, socket, sys
@@ -28,13 +28,20 @@ for request in sys.argv[2:]:
 }
 shadow() { ask "{\"do\":\"begin\",\"id\":\"$1\"}" "{\"do\":\"commit\",\"id\":\"$1\"}"; }
 
-attached_device p "${SIZE_MIB}M" --limit 4000000000
-dd if=/dev/urandom of="$WORK/p.origin" bs=1M count="$SIZE_MIB" conv=notrunc oflag=direct status=none
-device=/dev/umbra/$ATTACHED
+ATTACHED=bench-$$ device=/dev/umbra/bench-$$ ORIGIN=
+dd if=/dev/urandom of="$WORK/p.origin" bs=1M count="$SIZE_MIB" oflag=direct status=none
+plain_away() { losetup -nO NAME -j "$WORK/p.origin" | xargs -r losetup -d; }
+cleanup_fn plain_away
+cleanup_fn attached_away "$ATTACHED"
 for ((i = 0; i < ROUNDS; i++)); do
-  "$UMBRA" detach --force "$ATTACHED"
+  ORIGIN=$(losetup --find --show --direct-io=on "$WORK/p.origin")
   rate "$ORIGIN" "${timed[@]}" >>"$WORK/plain"
   rate "$ORIGIN" --rw=write --bs=1M "${timed[@]}" >>"$WORK/plain-large"
+  attach "$ORIGIN"
+  rate "$device" "${timed[@]}" >>"$WORK/idle-over-loop"
+  rate "$device" --rw=write --bs=1M "${timed[@]}" >>"$WORK/idle-large-over-loop"
+  "$UMBRA" detach --force "$ATTACHED"
+  plain_away
   attach
   rate "$device" "${timed[@]}" >>"$WORK/idle"
   rate "$device" --rw=write --bs=1M "${timed[@]}" >>"$WORK/idle-large"
@@ -44,16 +51,19 @@ for ((i = 0; i < ROUNDS; i++)); do
   rate "$device" "${timed[@]}" >>"$WORK/touched"
   for ((n = 0; n < 63; n++)); do shadow "more-$n"; done
   rate "$device" --io_size="${SIZE_MIB}M" >>"$WORK/first-64"
-  again
+  "$UMBRA" detach --force "$ATTACHED"
 done
 m() { median <"$WORK/$1"; }
-figure "attached, no shadow copy, against the plain loop device: 4 KiB random writes" "$(ratio "$(m idle)" "$(m plain)")" "" 0.8 more
-figure "attached, no shadow copy, against the plain loop device: 1 MiB sequential" "$(ratio "$(m idle-large)" "$(m plain-large)")" "" 0.9 more
+figure "attached file, no shadow copy, against a plain loop device: 4 KiB random writes" "$(ratio "$(m idle)" "$(m plain)")" "" 0.8 more
+figure "attached file, no shadow copy, against a plain loop device: 1 MiB sequential" "$(ratio "$(m idle-large)" "$(m plain-large)")" "" 0.9 more
+figure "attached loop device, no shadow copy, against itself (one more loop device on the way): 4 KiB random writes" \
+  "$(ratio "$(m idle-over-loop)" "$(m plain)")" "" 0.8 more
+figure "attached loop device, no shadow copy, against itself (one more loop device on the way): 1 MiB sequential" \
+  "$(ratio "$(m idle-large-over-loop)" "$(m plain-large)")" "" 0.9 more
 figure "attached: first touch of each chunk against no shadow copy" "$(ratio "$(m first)" "$(m idle)")" "" 0.6 more
 figure "attached: touched chunks against no shadow copy" "$(ratio "$(m touched)" "$(m idle)")" "" 0.95 more
 figure "attached: first touch under 64 shadow copies against one" "$(ratio "$(m first-64)" "$(m first)")" "" 0.95 more
-echo "attached: writes/s: plain $(m plain), idle $(m idle), first touch $(m first), touched $(m touched), 64: $(m first-64)" >&2
-"$UMBRA" detach --force "$ATTACHED"
+echo "attached: writes/s: plain $(m plain), idle $(m idle), over a loop device $(m idle-over-loop), first touch $(m first), touched $(m touched), 64: $(m first-64)" >&2
 
 # 1 TiB, sparse.
 attached_volume t ext4 1T --limit 1000000000

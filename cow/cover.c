@@ -21,62 +21,48 @@ static void set_covered(_Atomic uint64_t *p, uint64_t first, uint64_t count) {
     atomic_fetch_or_explicit(&p[c / 64], UINT64_C(1) << (c % 64), memory_order_acq_rel);
 }
 
-/* The stripes of a request are at most REQUEST_BYTES_MAX / CHUNK_BYTES_MIN / STRIPE_CHUNKS + 1, fewer than there are:
- * each once. */
-_Static_assert(COW_REQUEST_BYTES_MAX / COW_CHUNK_BYTES_MIN / COW_STRIPE_CHUNKS + 2 < COW_STRIPES,
-               "a request has each stripe once");
-
-/* Ascending, as their rank wants it: what wrapped round comes first. */
-static void with_stripes(struct cow_engine *e, uint64_t first, uint64_t last, int (*operation)(pthread_mutex_t *)) {
-  uint64_t low = first / COW_STRIPE_CHUNKS, high = last / COW_STRIPE_CHUNKS;
-  uint64_t wrap = (low / COW_STRIPES + 1) * COW_STRIPES;
-  for (uint64_t i = wrap; i <= high; i++)
-    operation(&e->stripes[i % COW_STRIPES]);
-  for (uint64_t i = low; i <= high && i < wrap; i++)
-    operation(&e->stripes[i % COW_STRIPES]);
-}
-
-static unsigned char *take_buffer(struct cow_engine *e) {
-  pthread_mutex_lock(&e->buffers_lock);
-  while (e->free_buffer_count == 0)
-    pthread_cond_wait(&e->buffer_free, &e->buffers_lock);
-  unsigned i = e->free_buffers[--e->free_buffer_count];
-  pthread_mutex_unlock(&e->buffers_lock);
-  return e->buffers + (size_t)i * COW_COPY_BYTES_MAX;
-}
-
-static void give_buffer(struct cow_engine *e, const unsigned char *buffer) {
-  pthread_mutex_lock(&e->buffers_lock);
-  e->free_buffers[e->free_buffer_count++] = (unsigned)((size_t)(buffer - e->buffers) / COW_COPY_BYTES_MAX);
-  pthread_cond_signal(&e->buffer_free);
-  pthread_mutex_unlock(&e->buffers_lock);
-}
-
-/* Those who need the chunks as they are now are the ones after the newest entry that any of the chunks has. */
-static void lose(struct cow_engine *e, uint64_t first, uint64_t count, const char *what, int code) {
-  uint32_t after = UINT32_MAX;
-  pthread_rwlock_rdlock(&e->map_lock);
-  for (uint64_t c = first; c < first + count; c++) {
-    uint32_t newest = cow_map_newest(&e->map, c);
-    after = newest < after ? newest : after;
+/* Ascending, as their rank wants it; each once, whatever ranges share it. */
+static void lock_stripes(struct cow_engine *e, struct cow_lane *lane, size_t count) {
+  memset(lane->stripes, 0, sizeof lane->stripes);
+  for (size_t i = 0; i < count; i++) {
+    uint64_t low = lane->ranges[i].first / COW_STRIPE_CHUNKS, high = lane->ranges[i].last / COW_STRIPE_CHUNKS;
+    for (uint64_t n = 0; n <= high - low && n < COW_STRIPES; n++)
+      lane->stripes[(low + n) % COW_STRIPES / 64] |= UINT64_C(1) << ((low + n) % COW_STRIPES % 64);
   }
+  for (size_t i = 0; i < COW_STRIPES; i++)
+    if (lane->stripes[i / 64] >> (i % 64) & 1)
+      pthread_mutex_lock(&e->stripes[i]);
+}
+
+static void unlock_stripes(struct cow_engine *e, const struct cow_lane *lane) {
+  for (size_t i = 0; i < COW_STRIPES; i++)
+    if (lane->stripes[i / 64] >> (i % 64) & 1)
+      pthread_mutex_unlock(&e->stripes[i]);
+}
+
+/* Those who need the chunk as it is now are the ones after its newest entry. */
+static void lose(struct cow_engine *e, uint64_t chunk, const char *what, int code) {
+  pthread_rwlock_rdlock(&e->map_lock);
+  uint32_t after = cow_map_newest(&e->map, chunk);
   pthread_rwlock_unlock(&e->map_lock);
   char why[sizeof((struct cow_event *)0)->why];
   (void)snprintf(why, sizeof why, "%s: %s", what, strerror(-code));
   cow_drop_after(e, after, why);
 }
 
-/* Publishes: keys first (what the next server believes), then the map, then P. */
-static void publish(struct cow_engine *e, uint64_t chunk, uint32_t slot, uint32_t count) {
+/* Publishes chunks[0 … count - 1] in slots in a row: keys first (what the next server believes), then the map, then
+ * P. */
+static void publish(struct cow_engine *e, const uint64_t *chunks, uint32_t slot, uint32_t count) {
   uint32_t epoch = cow_epoch_now(e);
   pthread_rwlock_wrlock(&e->map_lock);
   for (uint32_t i = 0; i < count; i++) {
-    assert(cow_map_newest(&e->map, chunk + i) < epoch); /* E2 */
-    atomic_store_explicit(&e->arena->keys[slot + i], cow_key(chunk + i, epoch), memory_order_release);
+    assert(cow_map_newest(&e->map, chunks[i]) < epoch); /* E2 */
+    atomic_store_explicit(&e->arena->keys[slot + i], cow_key(chunks[i], epoch), memory_order_release);
     cow_map_insert(&e->map, slot + i, false);
   }
   pthread_rwlock_unlock(&e->map_lock);
-  set_covered(cow_covered(e), chunk, count);
+  for (uint32_t i = 0; i < count; i++)
+    set_covered(cow_covered(e), chunks[i], 1);
   atomic_fetch_add_explicit(&e->chunks_copied, count, memory_order_relaxed);
 }
 
@@ -105,34 +91,88 @@ static uint32_t find_alike(struct cow_engine *e, uint64_t chunk, uint32_t count,
   return run;
 }
 
-/* Copies count chunks in a row, none of which is covered, their stripes held. */
-static int copy_run(struct cow_engine *e, uint64_t chunk, uint32_t count, unsigned char *buffer) {
-  uint32_t chunk_bytes = e->geometry.chunk_bytes;
-  uint64_t bytes = (uint64_t)(count - 1) * chunk_bytes + cow_chunk_length(&e->geometry, chunk + count - 1);
-  int r = fd_pread_all(e->origin_fd, buffer, bytes, chunk * chunk_bytes);
-  if (r < 0) {
-    lose(e, chunk, count, "old data could not be read", r);
-    return 0;
+/* Reads what is to be copied: neighbours in one transfer; of one that fails, each chunk for itself. */
+static void read_old(struct cow_engine *e, struct cow_lane *lane) {
+  const uint32_t chunk_bytes = e->geometry.chunk_bytes;
+  size_t transfers = 0;
+  for (uint32_t i = 0, run; i < lane->chunk_count; i += run) {
+    for (run = 1; i + run < lane->chunk_count && lane->chunks[i + run] == lane->chunks[i] + run;)
+      run++;
+    lane->transfers[transfers++] = (struct cow_transfer){
+        .fd = e->origin_fd,
+        .buffer = lane->buffer + (size_t)i * chunk_bytes,
+        .length_bytes = (size_t)(run - 1) * chunk_bytes + cow_chunk_length(&e->geometry, lane->chunks[i + run - 1]),
+        .offset_bytes = lane->chunks[i] * chunk_bytes,
+    };
   }
-  for (uint32_t done = 0; done < count;) {
-    uint32_t slot = 0, got = 0;
-    r = get_slots(e, count - done, &slot, &got);
-    if (r == -ENOSPC)
-      return r; /* writes are to stop */
-    if (r >= 0 && got == 0)
-      return 0; /* nobody is left who needs it */
-    if (r >= 0)
-      r = cow_storage_write(e->storage, slot, got, buffer + (size_t)done * chunk_bytes);
-    if (r < 0) {
-      for (uint32_t i = 0; i < got; i++)
-        cow_storage_put(e->storage, slot + i);
-      lose(e, chunk + done, count - done, "old data could not be stored", r);
-      return 0;
+  cow_io_run(&lane->io, lane->transfers, transfers);
+  memset(lane->lost, 0, sizeof lane->lost);
+  for (size_t t = 0; t < transfers; t++) {
+    const struct cow_transfer *done = &lane->transfers[t];
+    uint32_t i = (uint32_t)((size_t)((unsigned char *)done->buffer - lane->buffer) / chunk_bytes);
+    for (size_t at = 0; done->result < 0 && at < done->length_bytes; at += chunk_bytes, i++) {
+      uint32_t bytes = cow_chunk_length(&e->geometry, lane->chunks[i]);
+      int r = fd_pread_all(e->origin_fd, lane->buffer + (size_t)i * chunk_bytes, bytes, done->offset_bytes + at);
+      lane->lost[i] = r < 0;
+      if (r < 0)
+        lose(e, lane->chunks[i], "old data could not be read", r);
     }
-    publish(e, chunk + done, slot, got);
-    done += got;
   }
-  return 0;
+}
+
+/* Writes were tried from chunk first on, to slots from slot on; what of it is there is published. */
+static void settle_written(struct cow_engine *e, struct cow_lane *lane, const struct cow_transfer *t, uint32_t first,
+                           uint32_t slot, uint32_t count) {
+  if (t->result >= 0) {
+    publish(e, lane->chunks + first, slot, count);
+    return;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    cow_storage_put(e->storage, slot + i);
+    lose(e, lane->chunks[first + i], "old data could not be stored", t->result);
+  }
+}
+
+/* Stores what was read: in as few transfers as there are gaps in storage. */
+static int store_old(struct cow_engine *e, struct cow_lane *lane) {
+  struct {
+    uint32_t first, slot, count;
+  } parts[COW_COPY_CHUNKS_MAX];
+  size_t transfers = 0;
+  int r = 0;
+  for (uint32_t i = 0, got = 0; i < lane->chunk_count && r == 0; i += got) {
+    uint32_t run = 0, slot = 0;
+    while (i + run < lane->chunk_count && !lane->lost[i + run])
+      run++;
+    got = 1;
+    if (run == 0)
+      continue;
+    r = get_slots(e, run, &slot, &got);
+    if (r == 0 && got == 0)
+      break; /* nobody is left who needs it */
+    if (r < 0 && r != -ENOSPC) {
+      lose(e, lane->chunks[i], "old data could not be stored", r);
+      r = 0;
+      got = 1;
+    } else if (r == 0) {
+      parts[transfers].first = i;
+      parts[transfers].slot = slot;
+      parts[transfers].count = got;
+      lane->transfers[transfers++] =
+          cow_storage_transfer(e->storage, slot, got, lane->buffer + (size_t)i * e->geometry.chunk_bytes);
+    }
+  }
+  cow_io_run(&lane->io, lane->transfers, transfers);
+  for (size_t t = 0; t < transfers; t++)
+    settle_written(e, lane, &lane->transfers[t], parts[t].first, parts[t].slot, parts[t].count);
+  return r;
+}
+
+static int copy_out(struct cow_engine *e, struct cow_lane *lane) {
+  read_old(e, lane);
+  int r = store_old(e, lane);
+  lane->chunk_count = 0;
+  return r;
 }
 
 static void warn_once(struct cow_engine *e) {
@@ -144,29 +184,64 @@ static void warn_once(struct cow_engine *e) {
     cow_engine_tell(e, COW_EVENT_STORAGE_HIGH, NULL, "the storage is nearly full");
 }
 
-int cow_cover(struct cow_engine *e, uint64_t first, uint64_t last) {
-  if (atomic_load_explicit(&e->live_count, memory_order_acquire) == 0 || all_covered(cow_covered(e), first, last))
-    return 0;
-  const uint32_t run_max = COW_COPY_BYTES_MAX / e->geometry.chunk_bytes;
-  unsigned char *buffer = take_buffer(e);
+/* Chunks first … last, which nobody has looked at: on the list of what is copied out, or covered already. */
+static int cover_range(struct cow_engine *e, struct cow_lane *lane, uint64_t first, uint64_t last) {
+  const uint32_t list_max = COW_COPY_BYTES_MAX / e->geometry.chunk_bytes;
   _Atomic uint64_t *p = cow_covered(e);
   int r = 0;
-  with_stripes(e, first, last, pthread_mutex_lock);
   for (uint64_t c = first; c <= last && r == 0;) {
-    uint32_t count = 0;
-    while (c + count <= last && count < run_max && !cow_is_covered(p, c + count))
+    uint32_t room = list_max - lane->chunk_count, count = 0;
+    while (c + count <= last && count < room && !cow_is_covered(p, c + count))
       count++;
     bool needed = false;
     if (count > 0)
       count = find_alike(e, c, count, &needed);
-    if (needed)
-      r = copy_run(e, c, count, buffer);
-    else
+    for (uint32_t i = 0; needed && i < count; i++)
+      lane->chunks[lane->chunk_count++] = c + i;
+    if (!needed)
       set_covered(p, c, count);
     c += count > 0 ? count : 1;
+    if (lane->chunk_count == list_max)
+      r = copy_out(e, lane);
   }
-  with_stripes(e, first, last, pthread_mutex_unlock);
-  give_buffer(e, buffer);
+  return r;
+}
+
+/* Few and often in order already; qsort() may get memory. */
+static void sort_ranges(struct cow_range *ranges, size_t count) {
+  for (size_t i = 1; i < count; i++) {
+    struct cow_range moving = ranges[i];
+    size_t to = i;
+    for (; to > 0 && ranges[to - 1].first > moving.first; to--)
+      ranges[to] = ranges[to - 1];
+    ranges[to] = moving;
+  }
+}
+
+int cow_cover(struct cow_engine *e, struct cow_lane *lane, size_t count) {
+  if (atomic_load_explicit(&e->live_count, memory_order_acquire) == 0)
+    return 0;
+  size_t left = 0;
+  for (size_t i = 0; i < count; i++)
+    if (!all_covered(cow_covered(e), lane->ranges[i].first, lane->ranges[i].last))
+      lane->ranges[left++] = lane->ranges[i];
+  if (left == 0)
+    return 0;
+  sort_ranges(lane->ranges, left);
+  lock_stripes(e, lane, left);
+  lane->chunk_count = 0;
+  uint64_t next = 0; /* all before it have been looked at: ranges may overlap */
+  int r = 0;
+  for (size_t i = 0; i < left && r == 0; i++) {
+    uint64_t first = lane->ranges[i].first > next ? lane->ranges[i].first : next, last = lane->ranges[i].last;
+    if (first > last)
+      continue;
+    r = cover_range(e, lane, first, last);
+    next = last + 1;
+  }
+  if (r == 0 && lane->chunk_count > 0)
+    r = copy_out(e, lane);
+  unlock_stripes(e, lane);
   if (r == 0)
     warn_once(e);
   return r;

@@ -6,16 +6,35 @@
 #define COW_ENGINE_STATE_H
 
 #include "cow/engine.h"
+#include "cow/io.h"
 #include "cow/map.h"
 #include "cow/shadows.h"
 
 #include <pthread.h>
 
 enum {
-  COW_STRIPES = 1024,           /* locks of chunks */
+  COW_STRIPES = 4096,           /* locks of chunks */
   COW_STRIPE_CHUNKS = 16,       /* neighbours that share one */
-  COW_COPY_BYTES_MAX = 1 << 18, /* copied out in one go */
-  COW_COPY_BUFFERS = 32,        /* who finds none waits */
+  COW_COPY_BYTES_MAX = 1 << 19, /* copied out in one go */
+  COW_COPY_CHUNKS_MAX = COW_COPY_BYTES_MAX / COW_CHUNK_BYTES_MIN,
+};
+_Static_assert((int)COW_COPY_CHUNKS_MAX <= (int)COW_IO_TRANSFERS_MAX &&
+                   (int)COW_REQUESTS_MAX <= (int)COW_IO_TRANSFERS_MAX,
+               "what is done side by side fits one run");
+
+/* What one caller works with: got at the start, none later. */
+struct cow_lane {
+  unsigned char *buffer; /* COW_COPY_BYTES_MAX: old data */
+  struct cow_io io;
+  struct cow_transfer transfers[COW_IO_TRANSFERS_MAX];
+  struct cow_range {
+    uint64_t first, last; /* chunks */
+  } ranges[COW_REQUESTS_MAX];
+  /* What is copied out next: chunk i of it is at byte i × chunk_bytes of the buffer. Ascending. */
+  uint64_t chunks[COW_COPY_CHUNKS_MAX];
+  bool lost[COW_COPY_CHUNKS_MAX]; /* could not be read */
+  uint32_t chunk_count;
+  uint64_t stripes[COW_STRIPES / 64]; /* held */
 };
 
 struct cow_engine {
@@ -39,10 +58,12 @@ struct cow_engine {
   _Atomic uint32_t newest_live;          /* number, 0: none */
   _Atomic uint32_t kept_number;          /* a revert needs it: not dropped for room. 0: none */
   unsigned open_counts[COW_SHADOWS_MAX]; /* under reclaim */
-  unsigned char *buffers;                /* COW_COPY_BUFFERS of COW_COPY_BYTES_MAX */
-  unsigned free_buffers[COW_COPY_BUFFERS], free_buffer_count;
-  pthread_mutex_t buffers_lock; /* a leaf */
-  pthread_cond_t buffer_free;
+  unsigned char *buffers;                /* of the lanes */
+  struct cow_lane *lanes;
+  unsigned lane_count;
+  unsigned free_lanes[COW_LANES_MAX], free_lane_count;
+  pthread_mutex_t lanes_lock; /* a leaf */
+  pthread_cond_t lane_free;
 
   pthread_t reclaimer;
   bool reclaimer_started, ending, reclaim_wanted; /* under reclaim */
@@ -64,8 +85,11 @@ static inline bool cow_is_covered(const _Atomic uint64_t *p, uint64_t chunk) {
   return atomic_load_explicit(&p[chunk / 64], memory_order_acquire) >> (chunk % 64) & 1;
 }
 
-/* cover.c: afterwards P has the chunks, or no shadow copy needs them. Called with epoch held shared. */
-int cow_cover(struct cow_engine *e, uint64_t first, uint64_t last);
+/*
+ * cover.c: afterwards P has the chunks of the first count of lane->ranges (which it reorders), or no shadow copy
+ * needs them. -ENOSPC: not all of them, and writes are to stop. Called with epoch held shared.
+ */
+int cow_cover(struct cow_engine *e, struct cow_lane *lane, size_t count);
 
 /* shadow-read.c */
 uint32_t cow_shadow_number(const struct cow_shadow *s);

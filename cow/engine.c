@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "cow/engine-state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,18 +23,45 @@ static int init_locks(struct cow_engine *e) {
   pthread_rwlock_init(&e->map_lock, NULL);
   pthread_mutex_init(&e->control, NULL);
   pthread_mutex_init(&e->reclaim, NULL);
-  pthread_mutex_init(&e->buffers_lock, NULL);
-  pthread_cond_init(&e->buffer_free, NULL);
+  pthread_mutex_init(&e->lanes_lock, NULL);
+  pthread_cond_init(&e->lane_free, NULL);
   pthread_cond_init(&e->reclaim_change, NULL);
   for (size_t i = 0; i < COW_STRIPES; i++)
     pthread_mutex_init(&e->stripes[i], NULL);
-  for (unsigned i = 0; i < COW_COPY_BUFFERS; i++)
-    e->free_buffers[e->free_buffer_count++] = i;
-  e->buffers = aligned_alloc(COW_BUFFER_ALIGNMENT, (size_t)COW_COPY_BUFFERS * COW_COPY_BYTES_MAX);
-  if (!e->buffers)
-    return -ENOMEM;
-  memset(e->buffers, 0, (size_t)COW_COPY_BUFFERS * COW_COPY_BYTES_MAX); /* in memory from now on */
   return 0;
+}
+
+static int init_lanes(struct cow_engine *e, unsigned count) {
+  if (count == 0 || count > COW_LANES_MAX)
+    return -EINVAL;
+  e->buffers = aligned_alloc(COW_BUFFER_ALIGNMENT, (size_t)count * COW_COPY_BYTES_MAX);
+  e->lanes = calloc(count, sizeof *e->lanes);
+  if (!e->buffers || !e->lanes)
+    return -ENOMEM;
+  memset(e->buffers, 0, (size_t)count * COW_COPY_BYTES_MAX); /* in memory from now on */
+  for (unsigned i = 0; i < count; i++) {
+    e->lanes[i].buffer = e->buffers + (size_t)i * COW_COPY_BYTES_MAX;
+    cow_io_init(&e->lanes[i].io);
+    e->free_lanes[e->free_lane_count++] = i;
+  }
+  e->lane_count = count;
+  return 0;
+}
+
+static struct cow_lane *take_lane(struct cow_engine *e) {
+  pthread_mutex_lock(&e->lanes_lock);
+  while (e->free_lane_count == 0)
+    pthread_cond_wait(&e->lane_free, &e->lanes_lock);
+  unsigned i = e->free_lanes[--e->free_lane_count];
+  pthread_mutex_unlock(&e->lanes_lock);
+  return &e->lanes[i];
+}
+
+static void give_lane(struct cow_engine *e, const struct cow_lane *lane) {
+  pthread_mutex_lock(&e->lanes_lock);
+  e->free_lanes[e->free_lane_count++] = (unsigned)(lane - e->lanes);
+  pthread_cond_signal(&e->lane_free);
+  pthread_mutex_unlock(&e->lanes_lock);
 }
 
 /* What a server that died left half done becomes what it should be (E12). */
@@ -79,6 +107,8 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
   };
   int r = init_locks(e);
   if (r >= 0)
+    r = init_lanes(e, options->lanes);
+  if (r >= 0)
     r = cow_map_init(&e->map, e->arena->keys, e->arena->header->slots_max);
   if (r < 0) {
     cow_engine_close(e);
@@ -105,12 +135,15 @@ void cow_engine_close(struct cow_engine *e) {
     return;
   cow_reclaim_stop(e);
   cow_map_done(&e->map);
+  for (unsigned i = 0; i < e->lane_count; i++)
+    cow_io_done(&e->lanes[i].io);
+  free(e->lanes);
   free(e->buffers);
   for (size_t i = 0; i < COW_STRIPES; i++)
     pthread_mutex_destroy(&e->stripes[i]);
   pthread_cond_destroy(&e->reclaim_change);
-  pthread_cond_destroy(&e->buffer_free);
-  pthread_mutex_destroy(&e->buffers_lock);
+  pthread_cond_destroy(&e->lane_free);
+  pthread_mutex_destroy(&e->lanes_lock);
   pthread_mutex_destroy(&e->reclaim);
   pthread_mutex_destroy(&e->control);
   pthread_rwlock_destroy(&e->map_lock);
@@ -127,46 +160,105 @@ static bool in_range(const struct cow_engine *e, uint64_t length_bytes, uint64_t
          length_bytes <= e->geometry.volume_bytes - offset_bytes;
 }
 
+static struct cow_range chunks_of(const struct cow_engine *e, uint64_t offset_bytes, uint64_t length_bytes) {
+  return (struct cow_range){.first = offset_bytes / e->geometry.chunk_bytes,
+                            .last = (offset_bytes + length_bytes - 1) / e->geometry.chunk_bytes};
+}
+
+/* Before the writes among them land. Each has its result: together, or, when writes are to stop, each for itself. */
+static void cover_writes(struct cow_engine *e, struct cow_lane *lane, struct cow_request *requests, size_t count) {
+  size_t writes = 0;
+  for (size_t i = 0; i < count; i++)
+    if (requests[i].write && requests[i].result == 0 && requests[i].length_bytes > 0)
+      lane->ranges[writes++] = chunks_of(e, requests[i].offset_bytes, requests[i].length_bytes);
+  if (cow_cover(e, lane, writes) == 0)
+    return;
+  for (size_t i = 0; i < count; i++)
+    if (requests[i].write && requests[i].result == 0 && requests[i].length_bytes > 0) {
+      lane->ranges[0] = chunks_of(e, requests[i].offset_bytes, requests[i].length_bytes);
+      requests[i].result = cow_cover(e, lane, 1);
+    }
+}
+
+/* Those that have no result yet but 0. */
+static void transfer(struct cow_engine *e, struct cow_lane *lane, struct cow_request *requests, size_t count) {
+  size_t whose[COW_REQUESTS_MAX], transfers = 0;
+  uint64_t written_bytes = 0;
+  for (size_t i = 0; i < count; i++) {
+    const struct cow_request *q = &requests[i];
+    if (q->result < 0 || q->length_bytes == 0)
+      continue;
+    whose[transfers] = i;
+    lane->transfers[transfers++] = (struct cow_transfer){.fd = e->origin_fd,
+                                                         .write = q->write,
+                                                         .buffer = q->buffer,
+                                                         .length_bytes = q->length_bytes,
+                                                         .offset_bytes = q->offset_bytes};
+    written_bytes += q->write ? q->length_bytes : 0;
+  }
+  cow_io_run(&lane->io, lane->transfers, transfers);
+  for (size_t i = 0; i < transfers; i++)
+    requests[whose[i]].result = lane->transfers[i].result;
+  atomic_fetch_add_explicit(&e->bytes_written, written_bytes, memory_order_relaxed);
+}
+
+void cow_engine_run(struct cow_engine *e, struct cow_request *requests, size_t count) {
+  assert(count <= COW_REQUESTS_MAX);
+  bool writes = false;
+  for (size_t i = 0; i < count; i++) {
+    struct cow_request *q = &requests[i];
+    q->result = in_range(e, q->length_bytes, q->offset_bytes, COW_REQUEST_BYTES_MAX) ? 0 : -EINVAL;
+    writes = writes || q->write;
+  }
+  struct cow_lane *lane = take_lane(e);
+  if (writes) {
+    pthread_rwlock_rdlock(&e->epoch); /* E5: until the origin has them */
+    cover_writes(e, lane, requests, count);
+  }
+  transfer(e, lane, requests, count);
+  if (writes)
+    pthread_rwlock_unlock(&e->epoch);
+  give_lane(e, lane);
+}
+
 int cow_engine_read(struct cow_engine *e, void *buffer, size_t length_bytes, uint64_t offset_bytes) {
-  if (!in_range(e, length_bytes, offset_bytes, COW_REQUEST_BYTES_MAX))
-    return -EINVAL;
-  return fd_pread_all(e->origin_fd, buffer, length_bytes, offset_bytes);
+  struct cow_request q = {.buffer = buffer, .length_bytes = length_bytes, .offset_bytes = offset_bytes};
+  cow_engine_run(e, &q, 1);
+  return q.result;
 }
 
 int cow_engine_write(struct cow_engine *e, const void *buffer, size_t length_bytes, uint64_t offset_bytes) {
-  if (!in_range(e, length_bytes, offset_bytes, COW_REQUEST_BYTES_MAX))
-    return -EINVAL;
-  if (length_bytes == 0)
-    return 0;
+  struct cow_request q = {
+      .write = true, .buffer = (void *)buffer, .length_bytes = length_bytes, .offset_bytes = offset_bytes};
+  cow_engine_run(e, &q, 1);
+  return q.result;
+}
+
+/* Of a part; what no shadow copy can need is done as a whole, however long: *ret_bytes. */
+static int zero_part(struct cow_engine *e, struct cow_lane *lane, uint64_t offset_bytes, uint64_t left_bytes,
+                     uint64_t *ret_bytes) {
   pthread_rwlock_rdlock(&e->epoch);
-  int r = cow_cover(e, offset_bytes / e->geometry.chunk_bytes,
-                    (offset_bytes + length_bytes - 1) / e->geometry.chunk_bytes);
-  if (r >= 0)
-    r = fd_pwrite_all(e->origin_fd, buffer, length_bytes, offset_bytes);
+  bool whole = left_bytes <= COW_REQUEST_BYTES_MAX || atomic_load(&e->live_count) == 0;
+  uint64_t bytes = *ret_bytes = whole ? left_bytes : COW_REQUEST_BYTES_MAX;
+  lane->ranges[0] = chunks_of(e, offset_bytes, bytes);
+  int r = cow_cover(e, lane, 1);
+  if (r >= 0 &&
+      fallocate(e->origin_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset_bytes, (off_t)bytes) < 0)
+    r = -errno;
   pthread_rwlock_unlock(&e->epoch);
-  atomic_fetch_add_explicit(&e->bytes_written, length_bytes, memory_order_relaxed);
   return r;
 }
 
 int cow_engine_zero(struct cow_engine *e, uint64_t offset_bytes, uint64_t length_bytes) {
   if (!in_range(e, length_bytes, offset_bytes, 0))
     return -EINVAL;
-  /* In pieces: a discard of the whole volume must not keep an instant waiting. */
-  for (uint64_t done = 0; done < length_bytes;) {
-    uint64_t at = offset_bytes + done, left = length_bytes - done;
-    uint64_t piece = left < COW_REQUEST_BYTES_MAX ? left : COW_REQUEST_BYTES_MAX;
-    pthread_rwlock_rdlock(&e->epoch);
-    if (atomic_load(&e->live_count) == 0)
-      piece = left;
-    int r = cow_cover(e, at / e->geometry.chunk_bytes, (at + piece - 1) / e->geometry.chunk_bytes);
-    if (r >= 0 && fallocate(e->origin_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)piece) < 0)
-      r = -errno;
-    pthread_rwlock_unlock(&e->epoch);
-    if (r < 0)
-      return r;
-    done += piece;
-  }
-  return 0;
+  struct cow_lane *lane = take_lane(e);
+  int r = 0;
+  /* In parts: a discard of the whole volume must not keep an instant waiting. */
+  for (uint64_t done = 0, part; done < length_bytes && r >= 0; done += part)
+    r = zero_part(e, lane, offset_bytes + done, length_bytes - done, &part);
+  give_lane(e, lane);
+  return r;
 }
 
 int cow_engine_flush(struct cow_engine *e) { return fdatasync(e->origin_fd) < 0 ? -errno : 0; }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The copy-on-write engine of one attached volume (DESIGN.md).  Fronts call read, write, discard and flush from many
- * threads; one control thread makes and removes shadow copies.  Everything blocks: I/O is synchronous on purpose
- * (E12).
+ * threads; one control thread makes and removes shadow copies.  Everything blocks (E12).
  *
- * Buffers of the live volume are aligned to COW_BUFFER_ALIGNMENT, offsets and lengths are multiples of 512 and at
+ * Buffers are aligned to COW_BUFFER_ALIGNMENT, offsets and lengths are multiples of 512 and at
  * most COW_REQUEST_BYTES_MAX long (discard and zero: any length); -EINVAL otherwise. All functions return 0 or a
  * negative errno; those without an err are on the I/O path and allocate nothing.
  */
@@ -34,11 +33,14 @@ struct cow_event {
   char why[91];
 };
 
+enum { COW_LANES_MAX = 32 };
+
 struct cow_engine_options {
   int origin_fd;               /* O_RDWR | O_DIRECT; borrowed */
   struct cow_storage *storage; /* borrowed */
   struct cow_arena *arena;     /* borrowed; new, or left by a server that died */
   enum cow_full_policy full_policy;
+  unsigned lanes; /* callers served at a time, others wait: 1 to COW_LANES_MAX */
   /* From whatever thread it happens on, with locks held: must not block, nor call the engine. May be NULL. */
   void (*event)(const struct cow_event *event, void *context);
   void *event_context;
@@ -54,7 +56,20 @@ void cow_engine_close(struct cow_engine *e);
 
 const struct cow_geometry *cow_engine_geometry(const struct cow_engine *e);
 
-/* The live volume. */
+/*
+ * The live volume. Requests that are there at the same time go together: side by side to the disk, in no order, and
+ * what they overwrite is copied out in one go.
+ */
+enum { COW_REQUESTS_MAX = 64 };
+struct cow_request {
+  bool write;
+  void *buffer;
+  size_t length_bytes;
+  uint64_t offset_bytes;
+  int result;
+};
+void cow_engine_run(struct cow_engine *e, struct cow_request *requests, size_t count); /* 1 to COW_REQUESTS_MAX */
+/* One alone. */
 int cow_engine_read(struct cow_engine *e, void *buffer, size_t length_bytes, uint64_t offset_bytes);
 int cow_engine_write(struct cow_engine *e, const void *buffer, size_t length_bytes, uint64_t offset_bytes);
 int cow_engine_zero(struct cow_engine *e, uint64_t offset_bytes,

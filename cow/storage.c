@@ -147,8 +147,12 @@ void cow_storage_put(struct cow_storage *s, uint32_t slot) {
   pthread_mutex_unlock(&s->lock);
 }
 
-int cow_storage_write(struct cow_storage *s, uint32_t first, uint32_t count, const void *buffer) {
-  return fd_pwrite_all(s->fd, buffer, (size_t)count * s->chunk_bytes, (uint64_t)first * s->chunk_bytes);
+struct cow_transfer cow_storage_transfer(const struct cow_storage *s, uint32_t first, uint32_t count, void *buffer) {
+  return (struct cow_transfer){.fd = s->fd,
+                               .write = true,
+                               .buffer = buffer,
+                               .length_bytes = (size_t)count * s->chunk_bytes,
+                               .offset_bytes = (uint64_t)first * s->chunk_bytes};
 }
 
 int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer,

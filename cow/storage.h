@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "cow/geometry.h"
+#include "cow/io.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,8 +44,9 @@ int cow_storage_claim(struct cow_storage *s, uint32_t slot);
 int cow_storage_get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_first, uint32_t *ret_count);
 void cow_storage_put(struct cow_storage *s, uint32_t slot); /* memory only; any thread */
 
-/* Whole slots in a row; a part of one or of several in a row. Any thread. 0 or negative errno. */
-int cow_storage_write(struct cow_storage *s, uint32_t first, uint32_t count, const void *buffer);
+/* What writes whole slots in a row, for cow_io_run(). */
+struct cow_transfer cow_storage_transfer(const struct cow_storage *s, uint32_t first, uint32_t count, void *buffer);
+/* A part of one slot or of several in a row. Any thread. 0 or negative errno. */
 int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer, size_t length_bytes);
 
 struct cow_storage_status {

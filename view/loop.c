@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
@@ -105,4 +106,22 @@ int loop_drop(const char *path, const char *image, struct umbra_error *err) {
   if (ours && ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
     return error_errno(err, "detaching '%s'", path);
   return 0;
+}
+
+bool loop_over_file(dev_t device, ino_t inode, char **ret_path) {
+  DIR *devices = opendir("/dev");
+  const struct dirent *entry;
+  bool found = false;
+  while (devices && !found && (entry = readdir(devices))) {
+    struct loop_info64 info;
+    if (strncmp(entry->d_name, "loop", 4) != 0 ||
+        strspn(entry->d_name + 4, "0123456789") != strlen(entry->d_name + 4))
+      continue;
+    CLEANUP_CLOSE int fd = openat(dirfd(devices), entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    found = fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_device == device &&
+            info.lo_inode == inode && asprintf(ret_path, "/dev/%s", entry->d_name) >= 0;
+  }
+  if (devices)
+    (void)closedir(devices);
+  return found;
 }

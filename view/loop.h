@@ -8,6 +8,7 @@
 #include "common/error.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 enum { LOOP_TRIES_MAX = 64, LOOP_SECTOR_BYTES_MIN = 512, LOOP_SECTOR_BYTES_MAX = 4096 };
 
@@ -24,9 +25,12 @@ int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *re
 int loop_keep(int fd, struct umbra_error *err);
 
 /*
- * Detaches a device that was kept, if it (still) lies over image. What is not there counts as done; one in use goes with
- * its last user.
+ * Detaches a device that was kept, if it (still) lies over image. What is not there counts as done; one in use goes
+ * with its last user.
  */
 int loop_drop(const char *path, const char *image, struct umbra_error *err);
+
+/* Is a loop device over this file? Gives the path of one (caller frees). */
+bool loop_over_file(dev_t device, ino_t inode, char **ret_path);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cow/front/fuse.h"
 
+#include "common/fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -27,7 +29,9 @@ enum {
   NAME_BYTES_MAX = 255,
   FOREVER_S = 1 << 30,
   BODY_BYTES = COW_REQUEST_BYTES_MAX + COW_BUFFER_ALIGNMENT,
+  BODIES_BYTES = 4 * BODY_BYTES, /* of a thread's requests together */
 };
+_Static_assert((int)FUSE_FRONT_BATCH_MAX <= (int)COW_REQUESTS_MAX, "a batch is one run of the engine");
 
 struct open_shadow {
   uint32_t number;
@@ -41,7 +45,8 @@ struct server_thread {
   struct fuse_front *front;
   pthread_t thread;
   atomic_bool ended;
-  struct fuse_request request;
+  unsigned char *bodies;
+  struct fuse_request requests[FUSE_FRONT_BATCH_MAX];
 };
 
 struct fuse_front {
@@ -50,6 +55,7 @@ struct fuse_front {
   struct server_thread *threads;
   unsigned thread_count;
   atomic_bool stopping;
+  pthread_mutex_t turn; /* who reads requests: one at a time, so that what comes together goes together */
 
   pthread_mutex_t lock; /* open shadow copies; taken before the engine's locks */
   struct open_shadow open[COW_SHADOWS_MAX];
@@ -283,16 +289,42 @@ static void answer_read(struct fuse_front *f, struct fuse_request *r) {
     answer_data(r, r->body + before, length);
 }
 
-static void answer_write(struct fuse_front *f, struct fuse_request *r) {
-  const struct fuse_write_in *in = arguments(r, sizeof *in);
-  if (!in || in->size > COW_REQUEST_BYTES_MAX || r->length_bytes - FUSE_FRONT_HEAD_BYTES < in->size) {
-    answer(r, -EINVAL, NULL, 0);
-    return;
+/* A read or write of the live volume that the engine takes as it is: those go together. */
+static bool for_engine(struct fuse_front *f, const struct fuse_request *r, struct cow_request *ret) {
+  const struct fuse_in_header *in = header_of(r);
+  if (r->length_bytes < sizeof *in || in->len != r->length_bytes || in->nodeid != NODE_VOLUME)
+    return false;
+  if (in->opcode == FUSE_WRITE) {
+    const struct fuse_write_in *write = arguments(r, sizeof *write);
+    if (!write || write->size > COW_REQUEST_BYTES_MAX || r->length_bytes - FUSE_FRONT_HEAD_BYTES < write->size)
+      return false;
+    *ret = (struct cow_request){
+        .write = true, .buffer = r->body, .length_bytes = write->size, .offset_bytes = write->offset};
+    return true;
   }
-  struct fuse_write_out out = {.size = in->size};
-  int error =
-      header_of(r)->nodeid == NODE_VOLUME ? cow_engine_write(f->engine, r->body, in->size, in->offset) : -EBADF;
-  answer(r, error, &out, sizeof out);
+  const struct fuse_read_in *read = in->opcode == FUSE_READ ? arguments(r, sizeof *read) : NULL;
+  uint64_t size = cow_engine_geometry(f->engine)->volume_bytes;
+  if (!read || read->size > COW_REQUEST_BYTES_MAX || read->offset > size || read->size > size - read->offset ||
+      read->offset % COW_SECTOR_BYTES != 0 || read->size % COW_SECTOR_BYTES != 0)
+    return false;
+  *ret = (struct cow_request){.buffer = r->body, .length_bytes = read->size, .offset_bytes = read->offset};
+  return true;
+}
+
+static void answer_from_engine(struct fuse_request *r, const struct cow_request *q) {
+  struct fuse_write_out out = {.size = (uint32_t)q->length_bytes};
+  if (q->result < 0)
+    answer(r, q->result, NULL, 0);
+  else if (q->write)
+    answer(r, 0, &out, sizeof out);
+  else
+    answer_data(r, r->body, q->length_bytes);
+}
+
+/* What the engine would not take. */
+static void answer_write(struct fuse_front *f, struct fuse_request *r) {
+  (void)f;
+  answer(r, header_of(r)->nodeid == NODE_VOLUME ? -EINVAL : -EBADF, NULL, 0);
 }
 
 static void answer_allocate(struct fuse_front *f, struct fuse_request *r) {
@@ -348,7 +380,7 @@ static const struct operation {
     {FUSE_BATCH_FORGET, answer_no_one}, {FUSE_INTERRUPT, answer_no_one},   {FUSE_DESTROY, answer_nothing},
 };
 
-void fuse_front_answer(struct fuse_front *f, struct fuse_request *r) {
+static void answer_other(struct fuse_front *f, struct fuse_request *r) {
   const struct fuse_in_header *in = header_of(r);
   if (r->length_bytes < sizeof *in || in->len != r->length_bytes) {
     answer_no_one(f, r); /* nothing says whom to answer */
@@ -362,33 +394,92 @@ void fuse_front_answer(struct fuse_front *f, struct fuse_request *r) {
   answer(r, -ENOSYS, NULL, 0);
 }
 
-/* The next request, or false when it is time to end. The kernel wants room for the longest whatever comes. */
-static bool receive(struct fuse_front *f, struct fuse_request *r) {
-  while (!atomic_load_explicit(&f->stopping, memory_order_relaxed)) {
-    struct iovec parts[] = {{r->head, sizeof r->head}, {r->body, BODY_BYTES}};
-    ssize_t n = readv(f->fd, parts, 2);
-    if (n > 0) {
-      r->length_bytes = (size_t)n;
-      return true;
-    }
-    if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOENT)
-      return false; /* ENODEV: unmounted */
+static void done_with(struct fuse_front *f, struct fuse_request *r,
+                      void (*done)(struct fuse_front *f, struct fuse_request *r)) {
+  if (done)
+    done(f, r);
+}
+
+void fuse_front_answer(struct fuse_front *f, struct fuse_request *requests, size_t count,
+                       void (*done)(struct fuse_front *f, struct fuse_request *r)) {
+  struct cow_request together[FUSE_FRONT_BATCH_MAX];
+  size_t whose[FUSE_FRONT_BATCH_MAX], others[FUSE_FRONT_BATCH_MAX], n = 0, other_count = 0;
+  for (size_t i = 0; i < count; i++)
+    if (for_engine(f, &requests[i], &together[n]))
+      whose[n++] = i;
+    else
+      others[other_count++] = i;
+  if (n > 0)
+    cow_engine_run(f->engine, together, n);
+  for (size_t i = 0; i < n; i++) {
+    answer_from_engine(&requests[whose[i]], &together[i]);
+    done_with(f, &requests[whose[i]], done);
   }
-  return false;
+  for (size_t i = 0; i < other_count; i++) {
+    answer_other(f, &requests[others[i]]);
+    done_with(f, &requests[others[i]], done);
+  }
+}
+
+/* How much of its body a request needs: what came, or what is to be read into it. */
+static size_t body_bytes(const struct fuse_request *r) {
+  size_t bytes = r->length_bytes > FUSE_FRONT_HEAD_BYTES ? r->length_bytes - FUSE_FRONT_HEAD_BYTES : 0;
+  const struct fuse_read_in *read = header_of(r)->opcode == FUSE_READ ? arguments(r, sizeof *read) : NULL;
+  if (read && read->size <= COW_REQUEST_BYTES_MAX)
+    bytes = read->size + 2 * COW_SECTOR_BYTES; /* rounded out */
+  return (bytes + COW_BUFFER_ALIGNMENT - 1) / COW_BUFFER_ALIGNMENT * COW_BUFFER_ALIGNMENT;
+}
+
+/* What is there, without waiting. -ENODEV: unmounted. The kernel wants room for the longest, whatever comes. */
+static int take_requests(struct server_thread *t) {
+  size_t used_bytes = 0;
+  int count = 0;
+  while (count < FUSE_FRONT_BATCH_MAX && used_bytes + BODY_BYTES <= BODIES_BYTES) {
+    struct fuse_request *r = &t->requests[count];
+    r->body = t->bodies + used_bytes;
+    struct iovec parts[] = {{r->head, sizeof r->head}, {r->body, BODY_BYTES}};
+    ssize_t n = readv(t->front->fd, parts, 2);
+    if (n < 0 && (errno == EINTR || errno == ENOENT)) /* ENOENT: taken back meanwhile */
+      continue;
+    if (n < 0 && errno == EAGAIN)
+      break;
+    if (n < 0)
+      return count > 0 ? count : -errno;
+    r->length_bytes = (size_t)n;
+    used_bytes += body_bytes(r);
+    count++;
+  }
+  return count;
+}
+
+/* The next requests, or 0 when it is time to end. */
+static size_t receive(struct server_thread *t) {
+  struct fuse_front *f = t->front;
+  int count = 0;
+  pthread_mutex_lock(&f->turn);
+  while (count == 0 && !atomic_load_explicit(&f->stopping, memory_order_relaxed)) {
+    count = take_requests(t);
+    struct pollfd wait = {.fd = f->fd, .events = POLLIN};
+    if (count == 0 && !atomic_load_explicit(&f->stopping, memory_order_relaxed))
+      (void)poll(&wait, 1, -1);
+  }
+  pthread_mutex_unlock(&f->turn);
+  return count > 0 ? (size_t)count : 0;
+}
+
+static void send_answer(struct fuse_front *f, struct fuse_request *r) {
+  struct iovec parts[] = {{r->out, r->out_bytes}, {(void *)r->data, r->data_bytes}};
+  int parts_count = r->data_bytes > 0 ? 2 : 1;
+  /* ENOENT: nobody waits for it any more. What is short for a moment must not leave a request without an answer. */
+  while (r->out_bytes > 0 && writev(f->fd, parts, parts_count) < 0 &&
+         (errno == ENOMEM || errno == EINTR || errno == EAGAIN))
+    (void)poll(NULL, 0, 1);
 }
 
 static void *serve(void *context) {
   struct server_thread *t = context;
-  struct fuse_request *r = &t->request;
-  while (receive(t->front, r)) {
-    fuse_front_answer(t->front, r);
-    struct iovec parts[] = {{r->out, r->out_bytes}, {(void *)r->data, r->data_bytes}};
-    int parts_count = r->data_bytes > 0 ? 2 : 1;
-    /* ENOENT: nobody waits for it any more. What is short for a moment must not leave a request without an answer. */
-    while (r->out_bytes > 0 && writev(t->front->fd, parts, parts_count) < 0 &&
-           (errno == ENOMEM || errno == EINTR || errno == EAGAIN))
-      (void)poll(NULL, 0, 1);
-  }
+  for (size_t count; (count = receive(t)) > 0;)
+    fuse_front_answer(t->front, t->requests, count, send_answer);
   atomic_store(&t->ended, true);
   return NULL;
 }
@@ -429,12 +520,12 @@ static int start_threads(struct fuse_front *f, unsigned threads, struct umbra_er
   for (unsigned i = 0; i < threads; i++) {
     struct server_thread *t = &f->threads[i];
     t->front = f;
-    t->request.body = aligned_alloc(COW_BUFFER_ALIGNMENT, BODY_BYTES);
-    if (t->request.body)
-      memset(t->request.body, 0, BODY_BYTES); /* in memory from now on */
-    int code = t->request.body ? -pthread_create(&t->thread, NULL, serve, t) : -ENOMEM;
+    t->bodies = aligned_alloc(COW_BUFFER_ALIGNMENT, BODIES_BYTES);
+    if (t->bodies)
+      memset(t->bodies, 0, BODIES_BYTES); /* in memory from now on */
+    int code = t->bodies ? -pthread_create(&t->thread, NULL, serve, t) : -ENOMEM;
     if (code < 0) {
-      free(t->request.body);
+      free(t->bodies);
       return error_code(err, code, "starting a thread");
     }
     f->thread_count++;
@@ -453,7 +544,12 @@ int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool a
   f->fd = fd;
   f->engine = engine;
   pthread_mutex_init(&f->lock, NULL);
-  int r = start_threads(f, threads, err);
+  pthread_mutex_init(&f->turn, NULL);
+  int r = fd_set_nonblocking(fd, true);
+  if (r < 0)
+    (void)error_code(err, r, "the session's descriptor");
+  else
+    r = start_threads(f, threads, err);
   if (r >= 0 && again)
     r = ask_again(fd, err);
   if (r < 0)
@@ -463,20 +559,32 @@ int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool a
   return r;
 }
 
+/* Again until all have ended: a signal may come before the wait that it is to end, and whose turn it is is not known. */
+static void wake_all(struct fuse_front *f) {
+  for (;;) {
+    unsigned left = 0;
+    for (unsigned i = 0; i < f->thread_count; i++)
+      if (!atomic_load(&f->threads[i].ended)) {
+        (void)pthread_kill(f->threads[i].thread, SIGUSR1);
+        left++;
+      }
+    if (left == 0)
+      return;
+    (void)poll(NULL, 0, 1);
+  }
+}
+
 void fuse_front_stop(struct fuse_front *f) {
   atomic_store(&f->stopping, true);
+  wake_all(f);
   for (unsigned i = 0; i < f->thread_count; i++) {
-    /* Again until it has ended: the signal may come before the read that it is to end. */
-    while (!atomic_load(&f->threads[i].ended)) {
-      (void)pthread_kill(f->threads[i].thread, SIGUSR1);
-      (void)poll(NULL, 0, 1);
-    }
     (void)pthread_join(f->threads[i].thread, NULL);
-    free(f->threads[i].request.body);
+    free(f->threads[i].bodies);
   }
   for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
     cow_shadow_close(f->open[i].shadow);
   free(f->threads);
+  pthread_mutex_destroy(&f->turn);
   pthread_mutex_destroy(&f->lock);
   free(f);
 }

@@ -13,7 +13,7 @@
 
 #include <stdbool.h>
 
-enum { FUSE_FRONT_THREADS_MAX = 128, FUSE_FRONT_THREADS_DEFAULT = 16 };
+enum { FUSE_FRONT_THREADS_MAX = 128, FUSE_FRONT_THREADS_DEFAULT = 4, FUSE_FRONT_BATCH_MAX = 32 };
 #define FUSE_FRONT_VOLUME "volume"
 #define FUSE_FRONT_SHADOW "shadow-"
 
@@ -33,9 +33,9 @@ int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool a
 void fuse_front_stop(struct fuse_front *f);
 
 /*
- * Answers one request: what the threads do, for tests and fuzzing. head: the first FUSE_FRONT_HEAD_BYTES of it, body:
- * the rest, aligned, length_bytes of both. The answer: *ret_out points into out or body; returns its length, 0 if
- * there is to be none.
+ * What the threads do, for tests and fuzzing. head: the first FUSE_FRONT_HEAD_BYTES of a request, body: the rest,
+ * aligned, length_bytes of both. The answer is out_bytes of out and data_bytes of data, which is in body; no out:
+ * none.
  */
 enum { FUSE_FRONT_HEAD_BYTES = 80, FUSE_FRONT_OUT_BYTES = 4096 };
 struct fuse_request {
@@ -47,6 +47,11 @@ struct fuse_request {
   const unsigned char *data; /* follows out */
   size_t data_bytes;
 };
-void fuse_front_answer(struct fuse_front *f, struct fuse_request *r);
+/*
+ * Answers count (at most FUSE_FRONT_BATCH_MAX) requests: reads and writes of the live volume together, then the
+ * others in turn. done(), unless NULL, is called as soon as one has its answer.
+ */
+void fuse_front_answer(struct fuse_front *f, struct fuse_request *requests, size_t count,
+                       void (*done)(struct fuse_front *f, struct fuse_request *r));
 
 #endif

@@ -84,10 +84,12 @@ static int start(struct server *s, struct umbra_error *err) {
   s->control = control_new(s->seat);
   if (!s->control)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting the server");
+  unsigned lanes = s->seat->threads + 1; /* and the control's */
   struct cow_engine_options engine = {.origin_fd = SEAT_ORIGIN,
                                       .storage = s->storage,
                                       .arena = &s->arena,
                                       .full_policy = (enum cow_full_policy)s->seat->full_policy,
+                                      .lanes = lanes < COW_LANES_MAX ? lanes : COW_LANES_MAX,
                                       .event = control_note_event,
                                       .event_context = s->control};
   r = cow_engine_open(&engine, &s->engine, err);

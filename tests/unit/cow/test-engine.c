@@ -80,6 +80,7 @@ static void start_server(struct rig *r) {
                                   .storage = r->storage,
                                   .arena = &r->arena,
                                   .full_policy = r->policy,
+                                  .lanes = 3, /* fewer than the threads */
                                   .event = count_event,
                                   .event_context = r};
   if (cow_engine_open(&eo, &r->engine, &err) < 0)
@@ -206,6 +207,47 @@ static void step_write(struct oracle *o) {
   assert_int_equal(cow_engine_write(o->rig.engine, o->live + offset, length, offset), 0);
 }
 
+static int compare_numbers(const void *a, const void *b) {
+  const uint64_t *x = a, *y = b;
+  return (*x > *y) - (*x < *y);
+}
+
+/* Reads and writes side by side: parts of the volume that do not overlap, in random order, but share chunks. */
+static void step_batch(struct oracle *o) {
+  struct cow_request requests[COW_REQUESTS_MAX];
+  uint64_t cuts[COW_REQUESTS_MAX + 1], sectors = VOLUME_BYTES / 512;
+  size_t count = 1 + next_random(&o->random) % COW_REQUESTS_MAX;
+  for (size_t i = 0; i <= count; i++)
+    cuts[i] = next_random(&o->random) % (sectors + 1) * 512;
+  qsort(cuts, count + 1, sizeof cuts[0], compare_numbers);
+  memcpy(o->scratch, o->live, VOLUME_BYTES);
+  for (size_t i = 0; i < count; i++) {
+    uint64_t length = cuts[i + 1] - cuts[i];
+    bool write = next_random(&o->random) % 4 != 0;
+    for (uint64_t b = 0; write && b < length; b += 8) {
+      uint64_t v = next_random(&o->random);
+      memcpy(o->scratch + cuts[i] + b, &v, 8);
+    }
+    requests[i] = (struct cow_request){
+        .write = write, .buffer = o->scratch + cuts[i], .length_bytes = length, .offset_bytes = cuts[i], .result = 1};
+    if (!write)
+      memset(requests[i].buffer, 0xa5, length);
+    struct cow_request other = requests[i];
+    size_t place = next_random(&o->random) % (i + 1);
+    requests[i] = requests[place];
+    requests[place] = other;
+  }
+  cow_engine_run(o->rig.engine, requests, count);
+  for (size_t i = 0; i < count; i++) {
+    struct cow_request *q = &requests[i];
+    assert_int_equal(q->result, 0);
+    if (q->write)
+      memcpy(o->live + q->offset_bytes, q->buffer, q->length_bytes);
+    else
+      assert_memory_equal(q->buffer, o->live + q->offset_bytes, q->length_bytes);
+  }
+}
+
 static void step_make(struct oracle *o) {
   if (o->count == MODELS_MAX)
     return;
@@ -267,6 +309,8 @@ static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy) {
       step_die(&o);
     else if (dice < 100 && o.count > 0)
       compare(&o, next_random(&o.random) % o.count);
+    else if (dice < 200)
+      step_batch(&o);
     else
       step_write(&o);
     if (step % 1000 == 0)
@@ -330,14 +374,20 @@ struct member {
 static void *write_on(void *context) {
   struct member *m = context;
   struct crowd *c = m->crowd;
-  unsigned char sector[512] __attribute__((aligned(512)));
+  unsigned char sector[512] __attribute__((aligned(512))), beside[512] __attribute__((aligned(512)));
   for (uint64_t n = 0; !atomic_load(&c->stop); n++) {
     uint64_t slots = COUNTERS / THREADS, place = n * 7919 % slots * THREADS + m->index;
     memset(sector, 0, sizeof sector);
     uint64_t value = n + 1;
     memcpy(sector, &value, sizeof value);
     atomic_store(&c->issued[m->index], n + 1);
-    assert_int_equal(cow_engine_write(c->rig.engine, sector, sizeof sector, place * 512), 0);
+    /* Beside it a read of what others write: together. */
+    struct cow_request together[] = {
+        {.write = true, .buffer = sector, .length_bytes = sizeof sector, .offset_bytes = place * 512},
+        {.buffer = beside, .length_bytes = sizeof beside, .offset_bytes = n * 977 % slots * THREADS * 512}};
+    cow_engine_run(c->rig.engine, together, 1 + n % 2);
+    assert_int_equal(together[0].result, 0);
+    assert_true(n % 2 == 0 || together[1].result == 0);
     atomic_store(&c->done[m->index], n + 1);
   }
   return NULL;
@@ -626,7 +676,7 @@ static void damaged_arenas_are_refused(void **state) {
   set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
   stop_server(&r);
   struct cow_storage_options so = {.fd = r.storage_fd, .chunk_bytes = CHUNK, .limit_bytes = r.storage_bytes};
-  struct cow_engine_options eo = {.origin_fd = r.origin_fd, .arena = &r.arena};
+  struct cow_engine_options eo = {.origin_fd = r.origin_fd, .arena = &r.arena, .lanes = 1};
   const uint64_t bad[] = {cow_key(VOLUME_BYTES / CHUNK + 1, 1), cow_key(1, 2), cow_key(1, 0)};
   r.arena.header->instant = 1 << 1;
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
