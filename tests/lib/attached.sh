@@ -27,6 +27,15 @@ attached_device() {
   [ "$(cat "$WORK/attach.out")" = "/dev/umbra/$ATTACHED" ] || fail "attach printed $(cat "$WORK/attach.out")"
 }
 
+# unmount_alone DIRECTORY: unmounted, and its device nobody's: where mounts are not shared, a namespace that another test made meanwhile
+# keeps the mount for as long as it lives
+unmount_alone() {
+  local device
+  device=$(findmnt -nro SOURCE --mountpoint "$1")
+  umount "$1"
+  wait_for 60 python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDWR | os.O_EXCL)' "$device" || fail "$device stays in use"
+}
+
 # attached_away NAME: detached; if that is refused (the test failed half-way), its programs are ended and its devices taken away
 attached_away() {
   local device directory=$UMBRA_RUNTIME_DIR/attached/$1

@@ -63,7 +63,7 @@ END
   # Back to the first: not while it is mounted; the second shadow copy stays what it was.
   expect_status 1 "$UMBRA" revert "$one"
   expect_output 'is in use: unmount it first'
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   "$UMBRA" --quiet revert "$one"
   mount "/dev/umbra/$ATTACHED" "$WORK/v"
   diff "$WORK/then.1" <(tree_of "$WORK/v") || fail "$type: revert did not bring the volume back"
@@ -77,7 +77,7 @@ END
   # Detaching: not while mounted; then the origin is the volume, byte for byte.
   expect_status 1 "$UMBRA" detach "$ATTACHED"
   expect_output "is in use: unmount it first"
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   sha256sum <"/dev/umbra/$ATTACHED" >"$WORK/sum"
   "$UMBRA" detach "$ATTACHED"
   sha256sum <"$ORIGIN" | cmp - "$WORK/sum"
@@ -85,7 +85,7 @@ END
   diff "$WORK/then.1" <(tree_of "$WORK/v") || fail "the plain device is not the volume"
   expect_status 1 "$UMBRA" attach "$ORIGIN" "$ATTACHED"
   expect_output "is in use: unmount it first, then mount /dev/umbra/$ATTACHED in its place"
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   no_attached_left
   rmdir "$WORK/v"
 done
@@ -98,7 +98,7 @@ mount "/dev/umbra/$ATTACHED" "$WORK/empty"
 one=$(create "$WORK/empty")
 expect_status 1 "$UMBRA" detach --force "$ATTACHED"
 "$UMBRA" --json list shadows | jq -e '.shadows | length == 1' >/dev/null || fail "a detach that was refused took a shadow copy"
-umount "$WORK/empty"
+unmount_alone "$WORK/empty"
 "$UMBRA" detach --force "$ATTACHED"
 [ "$("$UMBRA" --json list sets | jq '.sets | length')" = 0 ] || fail "a set is listed whose shadow copy is gone"
 ! losetup -nlO BACK-FILE | grep -q "shadow-$one" || fail "a device over a shadow copy that is gone"

@@ -34,13 +34,13 @@ ask '{"do":"events","since":0}' | jq -e '[.events[].kind] | contains(["storage-h
 expect_status 1 "$UMBRA" list storage
 expect_output "the storage of attached volume '$ATTACHED' is nearly full"
 "$UMBRA" --quiet delete --all
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
 
 "$UMBRA" attach "$ORIGIN" "$ATTACHED" --limit 67108864 --full stop-writes >/dev/null
 mount "/dev/umbra/$ATTACHED" "$WORK/v"
 id=$(create)
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 sum=$(sha256sum <"$base/shadow-$id")
 ! dd if=/dev/zero of="/dev/umbra/$ATTACHED" bs=1M count=200 oflag=direct status=none 2>"$WORK/dd" || fail "writes went on"
 [ "$(sha256sum <"$base/shadow-$id")" = "$sum" ] || fail "the shadow copy changed"

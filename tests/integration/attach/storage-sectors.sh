@@ -42,7 +42,7 @@ for type in ext4 xfs; do
   id=$("$UMBRA" --json create --no-writers --provider cow "$WORK/v" | jq -r '.set.shadows[0].id')
   image=$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt/shadow-$id
   sum=$(dd if="$image" bs=10M count=1 iflag=fullblock status=none | sha256sum)
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   dd if=/dev/urandom of="/dev/umbra/$ATTACHED" bs=1M count=20 oflag=direct status=none
   [ "$(attached_status "$ATTACHED" chunks_copied)" -ge 1280 ] || fail "$type: nothing was copied: nothing is proven"
   [ "$(dd if="$image" bs=512 count=20480 iflag=direct status=none | sha256sum)" = "$sum" ] || fail "$type: the shadow copy cannot be read by the sector"

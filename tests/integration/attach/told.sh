@@ -82,25 +82,6 @@ expect_status 0 "$UMBRA" diff "$new"
 "$UMBRA" doctor "$WORK/v" | grep -qF "shadow copies 1 of 512, storage " || fail "$("$UMBRA" doctor "$WORK/v")"
 "$UMBRA" delete "$new"
 
-# ---- dropped under a program that reads it
-mkfifo "$WORK/go" "$WORK/there"
-# shellcheck disable=SC2016
-"$UMBRA" run --no-writers --of "$WORK/v" -- sh -c 'echo >"$1"; read -r _ <"$2"; cat "$3" >/dev/null' - "$WORK/there" "$WORK/go" "$WORK/v/a" 2>"$WORK/run.err" &
-RUN=$!
-cleanup_fn kill_and_wait "$RUN"
-read -r _ <"$WORK/there"
-"$UMBRA" --json list | jq -e '.shadows | length == 1 and .[0].state == "in-use"' >/dev/null || fail "$("$UMBRA" list)"
-fill a 60
-fill b 60
-fill a 60
-"$UMBRA" --json list sets | jq -e '.sets | length == 1 and .[0].state == "dropped" and .[0].owner' >/dev/null || fail "$("$UMBRA" --json list sets)"
-echo >"$WORK/go"
-status=0
-wait "$RUN" || status=$?
-[ "$status" != 0 ] || fail "the program read all of a shadow copy that was dropped"
-grep -q "the shadow copy of volume '$WORK/v' was not whole to the end (dropped: the storage is full)" "$WORK/run.err" || fail "$(cat "$WORK/run.err")"
-"$UMBRA" --json list | jq -e '.shadows == []' >/dev/null || fail "the set of run is left"
-
 # ---- unknown: a server that does not answer. Neither lost nor refused: it may be back any moment.
 id=$(create)
 server=$(attached_status "$ATTACHED" pid)
@@ -152,7 +133,7 @@ other=$("$UMBRA" --json show "$set" | jq -r ".set.shadows[] | select(.volume == 
 second=$ATTACHED
 ATTACHED=$first
 device=$(readlink -f "/dev/umbra/$ATTACHED")
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 both_die
 losetup -d "$device"
 for device in $(losetup -nlO NAME,BACK-FILE | awk -v d="$mounts/shadow-" 'index($2, d) == 1 { print $1 }'); do losetup -d "$device"; done
@@ -162,7 +143,7 @@ told "$id" lost "the volume's server does not have it"
 [ "$("$UMBRA" --json show "$set" | jq -r .set.state)" = incomplete ] || fail "the set is not said to be incomplete"
 "$UMBRA" list sets | grep -q incomplete || fail "$("$UMBRA" list sets)"
 "$UMBRA" delete "$set"
-umount "$WORK/w"
+unmount_alone "$WORK/w"
 "$UMBRA" detach "$first"
 "$UMBRA" detach "$second"
 no_attached_left
@@ -182,6 +163,6 @@ fill a 60 || fail "the live volume did not go on"
 told "$id" dropped "old data could not be stored: (No space left on device|Input/output error)"
 unusable "$id" dropped "old data could not be stored"
 "$UMBRA" delete "$id"
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
 no_attached_left
