@@ -24,10 +24,11 @@ enum { PROBE_BYTES = 4096 };
  */
 static int read_one_sector(int fd, bool is_file, uint32_t sector_bytes) {
   CLEANUP_FREE void *buffer = NULL;
-  if (posix_memalign(&buffer, PROBE_BYTES, (size_t)2 * PROBE_BYTES) != 0)
+  size_t bytes = 2 * (size_t)(sector_bytes > PROBE_BYTES ? sector_bytes : PROBE_BYTES);
+  if (posix_memalign(&buffer, PROBE_BYTES, bytes) != 0)
     return -ENOMEM;
-  memset(buffer, 0, (size_t)2 * PROBE_BYTES);
-  int r = is_file ? fd_pwrite_all(fd, buffer, (size_t)2 * PROBE_BYTES, 0) : 0;
+  memset(buffer, 0, bytes);
+  int r = is_file ? fd_pwrite_all(fd, buffer, bytes, 0) : 0;
   if (r >= 0 && pread(fd, buffer, sector_bytes, sector_bytes) < 0)
     r = -errno;
   if (is_file && ftruncate(fd, 0) < 0 && r >= 0)
