@@ -26,9 +26,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <track.skel.h>
 #include <unistd.h>
-
-#include "track/track.skel.h"
 
 enum { SECTOR_BYTES = 512, PROBE_BYTES = 4096, PROBES_MAX = 8, IN_FLIGHT_POLL_MS = 2 };
 
