@@ -77,10 +77,9 @@ losetup() {
 # add_partition DISK NUMBER START_SECTOR SECTORS: a partition that goes at exit. A loop device that is detached keeps its partitions
 # for whoever gets its number next, so before the first one those of a test that was killed go.
 add_partition() {
-  local stale
-  [ "$2" != 1 ] || for stale in {1..8}; do delpart "$1" "$stale" 2>/dev/null || true; done
-  cleanup_fn delpart "$1" "$2"
-  addpart "$@"
+  [ "$2" != 1 ] || partx --delete --nr 1:8 "$1" 2>/dev/null || true
+  cleanup_fn partx --delete --nr "$2" "$1"
+  "$TOP/tests/lib/add-partition" "$@"
 }
 
 # make_volume NAME FSTYPE SIZE [MKFS OPTION...]: $WORK/NAME.img with a filesystem, mounted at $WORK/NAME; sets DEVICE

@@ -23,7 +23,7 @@ clone_of() {
 uname -r
 modprobe loop || fail "no module loop"
 # A partition of a virtio disk.
-addpart /dev/vda 1 2049 24001 || fail "addpart"
+"$TOP/tests/lib/add-partition" /dev/vda 1 2049 24001 || fail "no partition"
 torture /dev/vda1 1 2
 clone_of /dev/vda1 ext4
 

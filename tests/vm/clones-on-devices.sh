@@ -5,7 +5,7 @@
 # timeout: 600
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/vm.sh"
-requires_program jq mkfs.ext4 mkfs.xfs pvcreate lvcreate dmsetup mdadm addpart
+requires_program jq mkfs.ext4 mkfs.xfs pvcreate lvcreate dmsetup mdadm python3
 in_vm --timeout 580 --mem 1G --disk 128M --disk 128M --disk 128M --disk 160M --disk 700M
 . "$TOP/tests/lib/order.sh"
 
@@ -32,7 +32,7 @@ mdadm --create /dev/md0 --run --level=1 --raid-devices=2 --metadata=1.2 --assume
 pvcreate -qq -ff -y /dev/md0 && vgcreate -qq vg /dev/md0 && lvcreate -qq -L 100M -n home -Wn -Zn vg 2>/dev/null || fail "LVM"
 prove lvm /dev/vg/home
 
-addpart /dev/vdd 1 2048 $((150 * 2048)) && dmsetup create plain --table "0 $((149 * 2048)) linear /dev/vdd1 2048" || fail "dmsetup"
+"$TOP/tests/lib/add-partition" /dev/vdd 1 2048 $((150 * 2048)) && dmsetup create plain --table "0 $((149 * 2048)) linear /dev/vdd1 2048" || fail "dmsetup"
 prove mapped /dev/mapper/plain
 
 # An NVMe controller whose namespace is /dev/vda, by the kernel's own target over its loop transport.

@@ -5,7 +5,7 @@
 # timeout: 200
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/vm.sh"
-requires_program jq mkfs.ext4 mkfs.xfs pvcreate lvcreate dmsetup mdadm addpart fsfreeze
+requires_program jq mkfs.ext4 mkfs.xfs pvcreate lvcreate dmsetup mdadm python3 fsfreeze
 in_vm --disk 192M --disk 192M --disk 1G
 
 export DM_DISABLE_UDEV=1
@@ -25,7 +25,7 @@ check() {
 volume() { mkfs."$3" -q "$2" && mkdir "$WORK/$1" && mount "$2" "$WORK/$1"; }
 
 # A partition of a virtio disk.
-addpart /dev/vdc 1 2048 $((96 * 2048)) && addpart /dev/vdc 2 $((100 * 2048)) $((320 * 2048)) || fail "addpart"
+"$TOP/tests/lib/add-partition" /dev/vdc 1 2048 $((96 * 2048)) && "$TOP/tests/lib/add-partition" /dev/vdc 2 $((100 * 2048)) $((320 * 2048)) || fail "no partition"
 volume part /dev/vdc1 ext4
 check "$WORK/part" "partition 1 of virtio disk /dev/vdc"
 [ "$(get .size_bytes)" = $((96 * 1024 * 1024)) ] || fail "size $(get .size_bytes)"

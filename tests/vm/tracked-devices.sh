@@ -5,6 +5,6 @@
 # timeout: 300
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/vm.sh"
-requires_program mkfs.ext4 e2fsck dmsetup mdadm addpart wipefs losetup
+requires_program mkfs.ext4 e2fsck dmsetup mdadm python3 wipefs losetup
 in_vm --timeout 280 --disk 32M --disk 32M
 . "$(dirname "$0")/../lib/tracked-devices.sh"

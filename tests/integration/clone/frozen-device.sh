@@ -5,7 +5,7 @@
 # timeout: 240
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/clone.sh"
-requires_program addpart delpart mkfs.ext4 mkfs.xfs
+requires_program partx python3 mkfs.ext4 mkfs.xfs
 
 mkdir "$WORK/storage"
 # clone_under_load FSTYPE DEVICE [MKFS OPTION...]
@@ -35,7 +35,7 @@ clone_under_load xfs "$device4k" -f
 
 truncate -s 420M "$WORK/parts"
 parts=$(losetup --find --show "$WORK/parts"); cleanup_fn losetup -d "$parts"
-add_partition "$parts" 1 2049 20001 && add_partition "$parts" 2 24001 820001 || fail "addpart"
+add_partition "$parts" 1 2049 20001 && add_partition "$parts" 2 24001 820001 || fail "no partition"
 wait_for 10 test -b "${parts}p2" || fail "no partitions appeared"
 clone_under_load xfs "${parts}p2" -f
 nothing_pinned

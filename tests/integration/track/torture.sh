@@ -5,7 +5,7 @@
 # timeout: 300
 . "$(dirname "$0")/../../lib/functions.sh"
 requires_root
-requires_program losetup addpart delpart
+requires_program losetup partx python3
 
 torture() { timeout 120 "$BUILD/tests/track-torture" "$@" || fail "track-torture $*"; }
 
@@ -23,7 +23,7 @@ torture "$device" 8 20
 # Odd beginning and end: neither of the granule's size.
 truncate -s 64M "$WORK/parts"
 device=$(losetup --find --show "$WORK/parts"); cleanup_fn losetup -d "$device"
-add_partition "$device" 1 2049 20001 && add_partition "$device" 2 24000 65535 || fail "addpart"
+add_partition "$device" 1 2049 20001 && add_partition "$device" 2 24000 65535 || fail "no partition"
 wait_for 10 test -b "${device}p2" || fail "no partitions appeared"
 torture "${device}p2" 8 20
 torture "${device}p1" 3 10

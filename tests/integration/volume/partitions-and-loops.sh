@@ -4,7 +4,7 @@
 # volume freezes first.
 . "$(dirname "$0")/../../lib/functions.sh"
 requires_root
-requires_program jq mkfs.ext4 addpart delpart fsfreeze
+requires_program jq mkfs.ext4 partx python3 fsfreeze
 
 show() { "$BUILD/tests/volume-show" "$@" >"$WORK/shown" 2>"$WORK/messages" || fail "$(cat "$WORK/messages")"; }
 expect() { [ "$(jq -r "$1" "$WORK/shown")" = "$2" ] || fail "$1 is '$(jq -r "$1" "$WORK/shown")' and not '$2' in $(cat "$WORK/shown")"; }
@@ -13,7 +13,7 @@ truncate -s 96M "$WORK/disk"
 disk=$(losetup --find --show --partscan --sector-size 4096 "$WORK/disk")
 cleanup_fn losetup -d "$disk"
 # Partitions by the kernel's own call (sectors of 512 bytes): no table and no partitioning program needed.
-add_partition "$disk" 1 2048 $((32 * 2048)) && add_partition "$disk" 2 $((40 * 2048)) $((40 * 2048)) || fail "addpart"
+add_partition "$disk" 1 2048 $((32 * 2048)) && add_partition "$disk" 2 $((40 * 2048)) $((40 * 2048)) || fail "no partition"
 name=$(basename "$disk")
 # The kernel knows the partitions; that their nodes exist is not for us to rely on.
 for p in 1 2; do
