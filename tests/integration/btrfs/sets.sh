@@ -19,7 +19,7 @@ get() { jq -r "$1" "$WORK/set"; }
 
 create "$WORK/v/nested/file"
 [ "$(get '.set.shadows[0].provider')" = btrfs ] || fail "provider $(get '.set.shadows[0].provider')"
-[ "$(get '.set.hold_ms')" = 0 ] || fail "held for $(get .set.hold_ms) ms"
+[ "$(get '.set.hold_ms == 0')" = true ] || fail "held for $(get .set.hold_ms) ms"
 [ "$(get '.set.instant')" = set ] || fail "instant $(get .set.instant)"
 echo after >"$WORK/v/file"
 echo after >"$WORK/v/nested/file"

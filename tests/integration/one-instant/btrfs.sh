@@ -9,7 +9,7 @@ make_volume a btrfs 160M
 order_start "$WORK/a:synced"
 SET_OPTIONS=(--provider btrfs --require instant)
 prove_sets 3 a
-[ "$(jq .hold_ms <<<"$SET")" = 0 ] || [ "$(jq .hold_ms <<<"$SET")" = 0.0 ] || fail "a set of btrfs alone held something"
+[ "$(jq '.hold_ms == 0' <<<"$SET")" = true ] || fail "a set of btrfs alone held something"
 order_stop
 order_judge "$LAST" "$LAST" "$WORK/a/order"
 check_btrfs a
