@@ -17,7 +17,8 @@ import os, signal, sys
 ending = False
 def got(number, frame):
     global ending
-    print("got", signal.Signals(number).name, flush=True)
+    # Not print(): the program may be in it.
+    os.write(1, f"got {signal.Signals(number).name}\n".encode())
     ending = number == signal.SIGUSR1
 caught = "HUP INT QUIT TERM USR1 USR2 ALRM WINCH CONT PWR".split()
 for name in caught:
@@ -63,13 +64,13 @@ done
 kill -TERM -- "-$PID"
 kill -STOP "$PROGRAM"
 wait_for 10 state_is "$PROGRAM" T || fail "the program does not stop"
-state_is "$PID" S || fail "SIGSTOP sent to the program stopped umbra too"
+wait_for 10 state_is "$PID" S || fail "SIGSTOP sent to the program stopped umbra too"
 kill -CONT "$PROGRAM"
 kill -TSTP "$PID"
 wait_for 10 state_is "$PID" T || fail "SIGTSTP did not stop umbra"
 wait_for 10 state_is "$PROGRAM" T || fail "SIGTSTP did not stop the program"
 kill -CONT "$PID"
-wait_for 10 state_is "$PROGRAM" S || fail "SIGCONT did not wake the program"
+wait_for 10 state_is "$PROGRAM" S || fail "SIGCONT did not wake the program: $(cat "$WORK/said")"
 wait_for 10 state_is "$PID" S || fail "SIGCONT did not wake umbra"
 kill -USR1 "$PID"
 expect_end 9
