@@ -51,7 +51,8 @@ static int receive(struct hold *h, uint32_t command, int64_t by_ns, struct guard
     if (n < 0 && errno != EINTR)
       return error_errno(err, "waiting for the guardian");
     if (n == 0)
-      return error_set(err, -ETIMEDOUT, UMBRA_REASON_HOLD_TIMEOUT, "the guardian did not answer in time");
+      return error_set(err, -ETIMEDOUT, UMBRA_REASON_HOLD_TIMEOUT,
+                       "the guardian process (pid %d) did not answer in time", (int)h->pid);
     if (n > 0 && polls[2].revents)
       return error_set(err, -ECANCELED, UMBRA_REASON_CANCELLED, "cancelled");
     if (n > 0 && polls[0].revents) {
@@ -180,7 +181,7 @@ int hold_begin(struct hold *h, int64_t limit_ns, struct umbra_error *err) {
   if (r < 0) {
     /* No answer: some may be frozen, and nobody else would thaw them before the set has been undone. */
     hold_rescue(h);
-    return r;
+    return error_prefix(err, r, "holding the volumes");
   }
   return answer.result < 0 ? freeze_failure(h, &answer, err) : 0;
 }
