@@ -8,16 +8,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ARENA_MAGIC UINT64_C(0x31616e6572616275) /* "ubarena1" */
+#define ARENA_MAGIC UINT64_C(0x32616e6572616275) /* "ubarena2" */
 
 static const char *const region_names[COW_REGIONS] = {"umbra-cow-header", "umbra-cow-keys", "umbra-cow-covered-a",
-                                                      "umbra-cow-covered-b"};
+                                                      "umbra-cow-covered-b", "umbra-cow-sums"};
 
 static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max) {
   uint64_t covered_bytes = (cow_chunk_count(g) + 63) / 64 * 8;
   a->bytes[COW_REGION_HEADER] = sizeof(struct cow_arena_header);
   a->bytes[COW_REGION_KEYS] = (uint64_t)slots_max * sizeof(uint64_t);
   a->bytes[COW_REGION_COVERED_A] = a->bytes[COW_REGION_COVERED_B] = covered_bytes;
+  a->bytes[COW_REGION_SUMS] = (uint64_t)slots_max * sizeof(uint32_t);
 }
 
 static int map_all(struct cow_arena *a, struct umbra_error *err) {
@@ -29,6 +30,7 @@ static int map_all(struct cow_arena *a, struct umbra_error *err) {
   }
   a->header = a->at[COW_REGION_HEADER];
   a->keys = a->at[COW_REGION_KEYS];
+  a->sums = a->at[COW_REGION_SUMS];
   return 0;
 }
 

@@ -17,6 +17,7 @@ enum cow_region {
   COW_REGION_KEYS,      /* an atomic 64-bit key a slot */
   COW_REGION_COVERED_A, /* P: one bit a chunk; A and B take turns, see cow_arena_header.instant */
   COW_REGION_COVERED_B,
+  COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot */
   COW_REGIONS,
 };
 
@@ -29,6 +30,9 @@ enum cow_shadow_state {
   COW_SHADOW_STATES,
 };
 
+/* Whether it outlives the machine's run (E15). */
+enum cow_kept { COW_KEPT_NOT, COW_KEPT_WANTED, COW_KEPT_RECORDED };
+
 /* One shadow copy. The state is stored last when it begins to mean something, first when it ceases to. */
 struct cow_arena_shadow {
   char id[37];
@@ -36,6 +40,7 @@ struct cow_arena_shadow {
   _Atomic uint32_t state;
   uint32_t number;
   int64_t created_ns;
+  _Atomic uint32_t kept; /* enum cow_kept */
 };
 
 struct cow_arena_header {
@@ -47,6 +52,9 @@ struct cow_arena_header {
    */
   _Atomic uint64_t instant;
   uint32_t next_number;
+  /* Persistent storage: flushes begun and ended (E14), and whether one failed: then it takes nothing any more. */
+  _Atomic uint64_t generation, durable;
+  atomic_bool ledger_failed;
   struct cow_arena_shadow shadows[COW_SHADOWS_MAX];
 };
 
@@ -56,6 +64,7 @@ struct cow_arena {
   uint64_t bytes[COW_REGIONS];
   struct cow_arena_header *header; /* = at[COW_REGION_HEADER] */
   _Atomic uint64_t *keys;          /* = at[COW_REGION_KEYS] */
+  _Atomic uint32_t *sums;          /* = at[COW_REGION_SUMS] */
 };
 
 /* New: no shadow copies, no keys. -EINVAL for a geometry that is none. */

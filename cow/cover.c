@@ -120,6 +120,27 @@ static void read_old(struct cow_engine *e, struct cow_lane *lane) {
   }
 }
 
+/* Chunks of the list from first on, in slots in a row. */
+struct part {
+  uint32_t first, slot, count;
+};
+
+/* What is there is made to last (E13); what does not is as if it had not been written. */
+static void keep_written(struct cow_engine *e, struct cow_lane *lane, const struct part *parts, size_t count) {
+  struct cow_stored stored[COW_COPY_CHUNKS_MAX];
+  size_t there = 0;
+  for (size_t t = 0; t < count; t++)
+    if (lane->transfers[t].result >= 0)
+      stored[there++] = (struct cow_stored){.slot = parts[t].slot,
+                                            .count = parts[t].count,
+                                            .chunks = lane->chunks + parts[t].first,
+                                            .data = lane->transfers[t].buffer};
+  int r = there > 0 ? cow_keep_stored(e, stored, there) : 0;
+  for (size_t t = 0; t < count && r < 0; t++)
+    if (lane->transfers[t].result >= 0)
+      lane->transfers[t].result = r;
+}
+
 /* Writes were tried from chunk first on, to slots from slot on; what of it is there is published. */
 static void settle_written(struct cow_engine *e, struct cow_lane *lane, const struct cow_transfer *t, uint32_t first,
                            uint32_t slot, uint32_t count) {
@@ -135,9 +156,7 @@ static void settle_written(struct cow_engine *e, struct cow_lane *lane, const st
 
 /* Stores what was read: in as few transfers as there are gaps in storage. */
 static int store_old(struct cow_engine *e, struct cow_lane *lane) {
-  struct {
-    uint32_t first, slot, count;
-  } parts[COW_COPY_CHUNKS_MAX];
+  struct part parts[COW_COPY_CHUNKS_MAX];
   size_t transfers = 0;
   int r = 0;
   for (uint32_t i = 0, got = 0; i < lane->chunk_count && r == 0; i += got) {
@@ -163,6 +182,7 @@ static int store_old(struct cow_engine *e, struct cow_lane *lane) {
     }
   }
   cow_io_run(&lane->io, lane->transfers, transfers);
+  keep_written(e, lane, parts, transfers);
   for (size_t t = 0; t < transfers; t++)
     settle_written(e, lane, &lane->transfers[t], parts[t].first, parts[t].slot, parts[t].count);
   return r;

@@ -43,6 +43,7 @@ struct cow_engine {
   int origin_fd;
   struct cow_storage *storage;
   struct cow_arena *arena;
+  struct cow_ledger *ledger;
   enum cow_full_policy full_policy;
   void (*event)(const struct cow_event *event, void *context);
   void *event_context;
@@ -55,6 +56,7 @@ struct cow_engine {
   struct cow_map map;
 
   _Atomic uint32_t live_count;
+  _Atomic uint32_t kept_count;           /* of these, those that outlive the run */
   _Atomic uint32_t newest_live;          /* number, 0: none */
   _Atomic uint32_t kept_number;          /* a revert needs it: not dropped for room. 0: none */
   unsigned open_counts[COW_SHADOWS_MAX]; /* under reclaim */
@@ -90,6 +92,16 @@ static inline bool cow_is_covered(const _Atomic uint64_t *p, uint64_t chunk) {
  * needs them. -ENOSPC: not all of them, and writes are to stop. Called with epoch held shared.
  */
 int cow_cover(struct cow_engine *e, struct cow_lane *lane, size_t count);
+
+/* keep.c */
+/* Between "slots written" and "published": E13. epoch held shared. */
+int cow_keep_stored(struct cow_engine *e, const struct cow_stored *stored, size_t count);
+/* Before a kept one is no longer live; under reclaim. Not durable: an error, and the ledger takes nothing any more. */
+int cow_keep_record(struct cow_engine *e, const struct cow_arena_shadow *s, enum cow_disk_state state);
+/* Around what writes to the origin: the witness. Must be called as a pair. */
+bool cow_keep_before_writes(struct cow_engine *e, const struct cow_witness_write *writes, size_t count);
+/* A part of what slots in a row hold: -EIO if it is not what was stored. */
+int cow_keep_read(struct cow_engine *e, uint32_t slot, uint64_t offset_bytes, void *buffer, size_t length_bytes);
 
 /* shadow-read.c */
 uint32_t cow_shadow_number(const struct cow_shadow *s);

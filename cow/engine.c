@@ -71,8 +71,10 @@ static void settle_table(struct cow_engine *e) {
     struct cow_arena_shadow *s = &h->shadows[i];
     if (cow_shadow_state_of(s) == COW_SHADOW_BEGUN)
       (void)cow_shadow_move(s, s->number == cow_epoch_now(e) ? COW_SHADOW_EVENT_COMMIT : COW_SHADOW_EVENT_ABORT);
-    if (cow_shadow_state_of(s) == COW_SHADOW_LIVE)
+    if (cow_shadow_state_of(s) == COW_SHADOW_LIVE) {
       atomic_fetch_add(&e->live_count, 1);
+      atomic_fetch_add(&e->kept_count, atomic_load(&s->kept) != COW_KEPT_NOT);
+    }
   }
 }
 
@@ -101,6 +103,7 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
       .origin_fd = options->origin_fd,
       .storage = options->storage,
       .arena = options->arena,
+      .ledger = options->ledger,
       .full_policy = options->full_policy,
       .event = options->event,
       .event_context = options->event_context,
@@ -180,6 +183,26 @@ static void cover_writes(struct cow_engine *e, struct cow_lane *lane, struct cow
     }
 }
 
+/* The witness's sectors are written with the others, but for one lane at a time (E17). */
+static bool witness_before(struct cow_engine *e, const struct cow_request *requests, size_t count) {
+  struct cow_witness_write writes[COW_REQUESTS_MAX];
+  size_t touching = 0;
+  for (size_t i = 0; e->ledger && i < count; i++)
+    if (requests[i].write && requests[i].result == 0 &&
+        cow_witness_touches(requests[i].offset_bytes, requests[i].length_bytes))
+      writes[touching++] = (struct cow_witness_write){.data = requests[i].buffer,
+                                                      .offset_bytes = requests[i].offset_bytes,
+                                                      .length_bytes = requests[i].length_bytes};
+  return touching > 0 && cow_keep_before_writes(e, writes, touching);
+}
+
+static void witness_after(struct cow_engine *e, const struct cow_request *requests, size_t count) {
+  bool failed = false;
+  for (size_t i = 0; i < count; i++)
+    failed = failed || requests[i].result < 0;
+  cow_witness_after(e->ledger, failed);
+}
+
 /* Those that have no result yet but 0. */
 static void transfer(struct cow_engine *e, struct cow_lane *lane, struct cow_request *requests, size_t count) {
   size_t whose[COW_REQUESTS_MAX], transfers = 0;
@@ -215,7 +238,10 @@ void cow_engine_run(struct cow_engine *e, struct cow_request *requests, size_t c
     pthread_rwlock_rdlock(&e->epoch); /* E5: until the origin has them */
     cover_writes(e, lane, requests, count);
   }
+  bool witnessed = writes && witness_before(e, requests, count);
   transfer(e, lane, requests, count);
+  if (witnessed)
+    witness_after(e, requests, count);
   if (writes)
     pthread_rwlock_unlock(&e->epoch);
   give_lane(e, lane);
@@ -242,9 +268,13 @@ static int zero_part(struct cow_engine *e, struct cow_lane *lane, uint64_t offse
   uint64_t bytes = *ret_bytes = whole ? left_bytes : COW_REQUEST_BYTES_MAX;
   lane->ranges[0] = chunks_of(e, offset_bytes, bytes);
   int r = cow_cover(e, lane, 1);
+  const struct cow_witness_write w = {.offset_bytes = offset_bytes, .length_bytes = bytes};
+  bool witnessed = r >= 0 && cow_keep_before_writes(e, &w, 1);
   if (r >= 0 &&
       fallocate(e->origin_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset_bytes, (off_t)bytes) < 0)
     r = -errno;
+  if (witnessed)
+    cow_witness_after(e->ledger, r < 0);
   pthread_rwlock_unlock(&e->epoch);
   return r;
 }
@@ -287,6 +317,7 @@ static int begin_locked(struct cow_engine *e, const char *id, struct umbra_error
   s->why[0] = '\0';
   s->number = h->next_number++;
   s->created_ns = 0;
+  atomic_store(&s->kept, COW_KEPT_NOT);
   return cow_shadow_move(s, COW_SHADOW_EVENT_BEGIN);
 }
 
@@ -310,6 +341,7 @@ int cow_engine_commit(struct cow_engine *e, const char *id) {
     r = cow_shadow_move(s, COW_SHADOW_EVENT_COMMIT);
     atomic_store(&e->newest_live, s->number);
     atomic_fetch_add(&e->live_count, 1);
+    atomic_fetch_add(&e->kept_count, atomic_load(&s->kept) != COW_KEPT_NOT);
     pthread_rwlock_unlock(&e->epoch);
   }
   pthread_mutex_unlock(&e->control);
@@ -342,10 +374,13 @@ int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct u
     r = not_found(id, err);
   else if (e->open_counts[s - h->shadows] > 0 && !force)
     r = error_set(err, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is open", id);
+  else if ((r = cow_keep_record(e, s, COW_DISK_GONE)) < 0)
+    (void)error_set(err, r, UMBRA_REASON_STORAGE, "shadow copy %s: the storage cannot be written to", id);
   else if (cow_shadow_state_of(s) != COW_SHADOW_DELETING && (r = cow_shadow_move(s, COW_SHADOW_EVENT_DELETE)) < 0)
     (void)error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is being made", id);
   if (r == 0 && live) {
     atomic_fetch_sub(&e->live_count, 1);
+    atomic_fetch_sub(&e->kept_count, atomic_load(&s->kept) != COW_KEPT_NOT);
     cow_note_live(e);
   }
   pthread_mutex_unlock(&e->reclaim);
@@ -371,7 +406,11 @@ size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_
       continue;
     if (count < count_max) {
       info[count] = (struct cow_shadow_info){
-          .number = s->number, .created_ns = s->created_ns, .state = state, .open_count = e->open_counts[i]};
+          .number = s->number,
+                                              .created_ns = s->created_ns,
+                                              .kept = atomic_load(&s->kept) != COW_KEPT_NOT,
+                                              .state = state,
+                                              .open_count = e->open_counts[i]};
       memcpy(info[count].id, s->id, sizeof s->id);
       memcpy(info[count].why, s->why, sizeof s->why);
     }

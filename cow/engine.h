@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "cow/arena.h"
 #include "cow/geometry.h"
+#include "cow/ledger.h"
 #include "cow/storage.h"
 
 #include <stdbool.h>
@@ -39,6 +40,7 @@ struct cow_engine_options {
   int origin_fd;               /* O_RDWR | O_DIRECT; borrowed */
   struct cow_storage *storage; /* borrowed */
   struct cow_arena *arena;     /* borrowed; new, or left by a server that died */
+  struct cow_ledger *ledger;   /* borrowed; NULL: the storage is not persistent */
   enum cow_full_policy full_policy;
   unsigned lanes; /* callers served at a time, others wait: 1 to COW_LANES_MAX */
   /* From whatever thread it happens on, with locks held: must not block, nor call the engine. May be NULL. */
@@ -84,6 +86,13 @@ int cow_engine_begin(struct cow_engine *e, const char *id, struct umbra_error *e
 int cow_engine_commit(struct cow_engine *e, const char *id);
 int cow_engine_abort(struct cow_engine *e, const char *id, struct umbra_error *err);
 
+/*
+ * One that outlives the machine's run (E13 to E17): keep between begin and commit, -EOPNOTSUPP without a ledger; settle
+ * after commit, again if it is not known whether it was done: only then a crash leaves it. -EIO: it was dropped.
+ */
+int cow_engine_keep(struct cow_engine *e, const char *id, struct umbra_error *err);
+int cow_engine_settle(struct cow_engine *e, const char *id, struct umbra_error *err);
+
 /* -EBUSY while open, unless force: readers then get EIO. Space comes back in the background. */
 int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct umbra_error *err);
 /* All live ones, each with an event. */
@@ -103,6 +112,7 @@ struct cow_shadow_info {
   char why[91]; /* dropped: what for */
   uint32_t number;
   int64_t created_ns; /* realtime, of the commit */
+  bool kept;          /* outlives the machine's run */
   enum cow_shadow_state state;
   unsigned open_count;
 };

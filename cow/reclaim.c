@@ -78,12 +78,14 @@ void cow_note_live(struct cow_engine *e) {
   } while (!atomic_compare_exchange_strong(&e->newest_live, &before, newest));
 }
 
-/* Under reclaim. Dropped is stored before anything of it is freed (E8). */
+/* Under reclaim. Dropped is stored before anything of it is freed (E8), durably if it was kept (E16). */
 static void drop(struct cow_engine *e, struct cow_arena_shadow *s, const char *why) {
   (void)snprintf(s->why, sizeof s->why, "%s", why);
+  (void)cow_keep_record(e, s, COW_DISK_DROPPED);
   if (cow_shadow_move(s, COW_SHADOW_EVENT_DROP) < 0)
     return;
   atomic_fetch_sub(&e->live_count, 1);
+  atomic_fetch_sub(&e->kept_count, atomic_load(&s->kept) != COW_KEPT_NOT);
   cow_note_live(e);
   cow_engine_tell(e, COW_EVENT_DROPPED, s->id, why);
 }

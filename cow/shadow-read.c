@@ -76,7 +76,7 @@ static int read_run(struct cow_engine *e, uint32_t number, unsigned char *buffer
   uint64_t end = (chunk + run) * chunk_bytes, bytes = end - offset < length ? end - offset : length;
   *ret_done = bytes;
   if (slot != COW_SLOT_NONE)
-    return cow_storage_read(e->storage, slot, offset % chunk_bytes, buffer, bytes);
+    return cow_keep_read(e, slot, offset % chunk_bytes, buffer, bytes);
   int r = fd_pread_all(e->origin_fd, buffer, bytes, offset);
   if (r < 0)
     return r;

@@ -16,6 +16,7 @@
 struct cow_storage {
   int fd;
   bool grows;                             /* a file */
+  uint64_t start_bytes;
   uint32_t chunk_bytes, slots_max, slots; /* slots: allocated */
 
   pthread_mutex_t lock; /* rank 5: the rest */
@@ -34,6 +35,8 @@ static int set_up(struct cow_storage *s, const struct cow_storage_options *o, st
   s->fd = o->fd;
   s->grows = !S_ISBLK(st.st_mode);
   s->chunk_bytes = o->chunk_bytes;
+  s->start_bytes = o->start_bytes;
+  bytes = bytes > o->start_bytes ? bytes - o->start_bytes : 0;
   uint64_t limit_bytes = s->grows || o->limit_bytes < bytes ? o->limit_bytes : bytes;
   uint64_t slots_max = limit_bytes / o->chunk_bytes;
   if (slots_max == 0)
@@ -77,7 +80,8 @@ static int grow(struct cow_storage *s) {
     return -ENOSPC;
   if (step > s->slots_max - s->slots)
     step = s->slots_max - s->slots;
-  if (fallocate(s->fd, 0, (off_t)s->slots * s->chunk_bytes, (off_t)step * s->chunk_bytes) < 0)
+  if (fallocate(s->fd, 0, (off_t)(s->start_bytes + (uint64_t)s->slots * s->chunk_bytes),
+                (off_t)step * s->chunk_bytes) < 0)
     return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? -ENOSPC : -errno;
   s->slots += step;
   return 0;
@@ -152,12 +156,13 @@ struct cow_transfer cow_storage_transfer(const struct cow_storage *s, uint32_t f
                                .write = true,
                                .buffer = buffer,
                                .length_bytes = (size_t)count * s->chunk_bytes,
-                               .offset_bytes = (uint64_t)first * s->chunk_bytes};
+                               .offset_bytes = s->start_bytes + (uint64_t)first * s->chunk_bytes};
 }
 
 int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer,
                      size_t length_bytes) {
-  return fd_pread_all(s->fd, buffer, length_bytes, (uint64_t)first * s->chunk_bytes + offset_bytes);
+  return fd_pread_all(s->fd, buffer, length_bytes,
+                      s->start_bytes + (uint64_t)first * s->chunk_bytes + offset_bytes);
 }
 
 void cow_storage_status(struct cow_storage *s, struct cow_storage_status *ret) {

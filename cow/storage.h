@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where old chunks are kept: slots in a file or device elsewhere, slot n at byte n × chunk_bytes.  Nothing else is in
- * it: which slot holds what is known by the arena's keys, so that a copy costs no flush and no record.  Gone with the
- * arena: only for shadow copies that need not outlive the machine's run.
+ * Where old chunks are kept: slots in a file or device elsewhere, slot n at byte start + n × chunk_bytes.  Which slot
+ * holds what is known by the arena's keys, so that a copy costs no flush and no record; what of it outlives the
+ * machine's run is the ledger's (ledger.h), which lies before the slots.
  *
  * A file grows in steps of COW_STORAGE_STEP_BYTES, allocated before they count, so that no write finds the filesystem
  * full later.
@@ -25,7 +25,8 @@ struct cow_storage;
 struct cow_storage_options {
   int fd; /* O_RDWR | O_DIRECT, a file or block device; borrowed */
   uint32_t chunk_bytes;
-  uint64_t limit_bytes; /* whole slots below it are used */
+  uint64_t limit_bytes; /* for slots: whole ones below it are used */
+  uint64_t start_bytes; /* where slot 0 is; a multiple of COW_BUFFER_ALIGNMENT */
 };
 
 /* What the file holds already (of a server that died) stays; cow_storage_claim() says what of it is in use. */
