@@ -9,13 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OPTION_STORAGE = 1, OPTION_LIMIT, OPTION_CHUNK, OPTION_FULL, OPTION_FORCE, OPTION_RESTART, OPTION_ALL };
+enum { OPTION_STORAGE = 1, OPTION_LIMIT, OPTION_CHUNK, OPTION_FULL, OPTION_FORCE, OPTION_RESTART, OPTION_ALL, OPTION_PERSISTENT };
 
 static const struct option attach_options[] = {
     {"storage", required_argument, NULL, OPTION_STORAGE},
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {"chunk", required_argument, NULL, OPTION_CHUNK},
     {"full", required_argument, NULL, OPTION_FULL},
+    {"persistent", no_argument, NULL, OPTION_PERSISTENT},
     {"all", no_argument, NULL, OPTION_ALL},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -27,7 +28,7 @@ static const struct option detach_options[] = {
     {NULL, 0, NULL, 0},
 };
 static const char *const names[] = {
-    [OPTION_STORAGE] = "storage", [OPTION_LIMIT] = "limit", [OPTION_CHUNK] = "chunk", [OPTION_FULL] = "full"};
+    [OPTION_STORAGE] = "storage", [OPTION_LIMIT] = "limit", [OPTION_CHUNK] = "chunk", [OPTION_FULL] = "full", [OPTION_PERSISTENT] = "persistent"};
 
 static int attach_all(struct cli *cli) {
   size_t count = 0;
@@ -54,7 +55,7 @@ static int run_attach(struct cli *cli, int argc, char **argv) {
     }
     if (option == '?' || count == sizeof given / sizeof given[0])
       return STATUS_USAGE;
-    given[count++] = (struct umbra_attach_option){names[option], optarg};
+    given[count++] = (struct umbra_attach_option){names[option], optarg ? optarg : "yes"};
   }
   if (all && argc == optind && count == 0)
     return attach_all(cli);
@@ -104,6 +105,7 @@ const struct verb verb_attach = {
             "  --limit BYTES     how much of it (default: a tenth of the device)\n"
             "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
             "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"
+            "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
             "  --all             those that umbratab(5) lists and that are not attached yet\n",
     .run = run_attach,
 };

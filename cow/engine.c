@@ -427,6 +427,7 @@ void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret) {
       .bytes_written = atomic_load(&e->bytes_written),
       .memory_bytes = cow_arena_memory_bytes(e->arena),
       .shadows = atomic_load(&e->live_count),
+      .kept = atomic_load(&e->kept_count),
   };
   cow_storage_status(e->storage, &ret->storage);
 }

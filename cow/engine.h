@@ -123,6 +123,7 @@ struct cow_engine_status {
   uint64_t chunks_copied, bytes_written; /* since the server started */
   uint64_t memory_bytes;
   uint32_t shadows; /* live ones */
+  uint32_t kept;    /* of these, those that outlive the run */
   struct cow_storage_status storage;
 };
 void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret);

@@ -38,9 +38,10 @@ struct attaching {
   struct seat *seat;
   struct cow_arena arena;
   int fds[SEAT_FDS_END];
-  uint64_t device_bytes, limit_bytes;
-  uint32_t chunk_bytes;
+  uint64_t device_bytes, limit_bytes, wanted_limit_bytes;
+  uint32_t chunk_bytes, wanted_chunk_bytes;
   const char *storage;
+  bool persistent;
   char mount[PATH_MAX + 8];
   bool directory_made, mounted, started;
 };
@@ -65,11 +66,15 @@ static int take_option(struct attaching *a, const char *name, const char *value)
     a->storage = value;
     return 0;
   }
-  if (strcmp(name, "limit") == 0 && number_of(value, &a->limit_bytes) == 0 && a->limit_bytes > 0)
+  if (strcmp(name, "limit") == 0 && number_of(value, &a->wanted_limit_bytes) == 0 && a->wanted_limit_bytes > 0)
     return 0;
+  if (strcmp(name, "persistent") == 0 && (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)) {
+    a->persistent = strcmp(value, "yes") == 0;
+    return 0;
+  }
   if (strcmp(name, "chunk") == 0 && number_of(value, &number) == 0 && number >= COW_CHUNK_BYTES_MIN &&
       number <= COW_CHUNK_BYTES_MAX && (number & (number - 1)) == 0) {
-    a->chunk_bytes = (uint32_t)number;
+    a->chunk_bytes = a->wanted_chunk_bytes = (uint32_t)number;
     return 0;
   }
   for (uint32_t i = 0; strcmp(name, "full") == 0 && i < sizeof policies / sizeof policies[0]; i++)
@@ -136,21 +141,40 @@ static int open_origin(struct attaching *a, const char *origin) {
 
 static int open_storage(struct attaching *a) {
   const char *where = a->storage ? a->storage : a->client->coordinator->state_dir;
-  int r = attached_open_storage(a->client, where, a->seat->logical_block_bytes, &a->fds[SEAT_STORAGE]);
+  CLEANUP_FREE char *path = NULL;
+  int *fd = &a->fds[SEAT_STORAGE];
+  int r = a->persistent
+              ? attached_open_kept(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd, &path)
+              : attached_open_storage(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd);
   if (r < 0)
     return r;
-  if (a->limit_bytes == 0)
-    a->limit_bytes =
-        a->device_bytes / LIMIT_PART > COW_STORAGE_STEP_BYTES ? a->device_bytes / LIMIT_PART : COW_STORAGE_STEP_BYTES;
+  uint64_t part = a->device_bytes / LIMIT_PART;
+  a->limit_bytes = a->wanted_limit_bytes             ? a->wanted_limit_bytes
+                   : part > COW_STORAGE_STEP_BYTES ? part
+                                                     : (uint64_t)COW_STORAGE_STEP_BYTES;
   a->seat->storage_limit_bytes = a->limit_bytes;
-  (void)snprintf(a->seat->storage, sizeof a->seat->storage, "%s", where);
+  (void)snprintf(a->seat->storage, sizeof a->seat->storage, "%s", path ? path : where);
   return 0;
+}
+
+static int recover(struct attaching *a) {
+  struct attached_keeping k = {.storage_fd = a->fds[SEAT_STORAGE],
+                               .origin_fd = a->fds[SEAT_ORIGIN],
+                               .path = a->seat->storage,
+                               .volume_bytes = a->device_bytes,
+                               .limit_bytes = a->limit_bytes,
+                               .wanted_limit_bytes = a->wanted_limit_bytes,
+                               .chunk_bytes = a->chunk_bytes,
+                               .wanted_chunk_bytes = a->wanted_chunk_bytes};
+  return attached_recover(a->client, &k, &a->arena, &a->seat->storage_start_bytes, &a->seat->storage_limit_bytes);
 }
 
 static int make_arena(struct attaching *a) {
   struct cow_geometry g = {.volume_bytes = a->device_bytes, .chunk_bytes = a->chunk_bytes};
   uint64_t slots = a->limit_bytes / a->chunk_bytes;
-  int r = cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX, a->err);
+  int r = a->persistent
+              ? recover(a)
+              : cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX, a->err);
   for (int i = 0; r >= 0 && i < COW_REGIONS; i++)
     if ((a->fds[SEAT_ARENA + i] = fcntl(a->arena.fds[i], F_DUPFD_CLOEXEC, 0)) < 0)
       r = error_errno(a->err, "handing over memory");
@@ -201,6 +225,7 @@ static int make_directory(struct attaching *a) {
     a->directory_made = false;
     return error_set(a->err, -EEXIST, UMBRA_REASON_BUSY, "a volume is attached as '%s' already", a->seat->name);
   }
+  loop_drop_below(a->mount);
   while (umount2(a->mount, MNT_DETACH) == 0)
     ;
   if (mkdir(a->mount, 0700) < 0 && errno != EEXIST)
@@ -349,14 +374,14 @@ static bool set_uses(const json_t *entry, const char *directory) {
   return false;
 }
 
-/* The sets that lose a shadow copy go as a whole, with the devices that show them. */
+/* The sets that lose a shadow copy go as a whole, with the devices that show them. Persistent ones stay. */
 static int delete_sets_of(struct umbra_client *client, const char *directory) {
   CLEANUP_JSON json_t *entries = NULL;
   size_t i;
   const json_t *entry;
   int r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
   json_array_foreach(entries, i, entry) {
-    if (r >= 0 && set_uses(entry, directory))
+    if (r >= 0 && !json_get_boolean_or(entry, "persistent", false) && set_uses(entry, directory))
       r = umbra_delete(client, json_get_string_or(json_object_get(entry, "set"), "id", ""));
   }
   return r;
@@ -379,7 +404,7 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
   r = cow_client_call(fd, json_pack("{s:s}", "do", "status"), CALL_TIMEOUT_MS, &status, &client->error);
   if (r < 0)
     return r;
-  json_int_t shadows = json_get_integer_or(status, "shadows", 0);
+  json_int_t shadows = json_get_integer_or(status, "shadows", 0) - json_get_integer_or(status, "kept", 0);
   if (shadows > 0 && !force)
     return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
                      "'%s' has %lld shadow copies, which go with it: delete them, or detach with --force", name,
@@ -389,6 +414,8 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
   bool published = device[0] != '\0';
   if (published)
     r = attached_open_alone(client, device, O_RDONLY, &alone);
+  if (r >= 0)
+    r = attached_let_go(client, directory);
   if (r >= 0)
     r = delete_sets_of(client, directory);
   if (r >= 0 && published)

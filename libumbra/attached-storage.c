@@ -5,12 +5,14 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
+#include "cow/ledger-read.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -70,14 +72,77 @@ static int open_file(struct umbra_client *client, const char *where, uint32_t se
   return 0;
 }
 
-int attached_open_storage(struct umbra_client *client, const char *where, uint32_t sector_bytes, int *ret_fd) {
+/* Volatile shadow copies must not overwrite persistent ones. */
+static int check_not_kept(struct umbra_client *client, const char *where, int fd) {
+  struct cow_disk_super super;
+  if (cow_ledger_read_super(fd, &super, NULL) == -ENODATA)
+    return 0;
+  return error_set(&client->error, -EEXIST, UMBRA_REASON_INVALID,
+                   "storage '%s' holds persistent shadow copies: attach with --persistent, or clear its first 8192 "
+                   "bytes if they may go",
+                   where);
+}
+
+int attached_open_storage(struct umbra_client *client, const char *where, const char *name, uint32_t sector_bytes,
+                          int *ret_fd) {
+  CLEANUP_FREE char *kept = attached_kept_path(where, name);
   struct stat st;
   if (stat(where, &st) < 0)
     return error_errno(&client->error, "storage '%s'", where);
-  if (S_ISBLK(st.st_mode))
-    return open_device(client, where, sector_bytes, ret_fd);
-  if (S_ISDIR(st.st_mode))
-    return open_file(client, where, sector_bytes, ret_fd);
-  return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
-                   "storage '%s' is neither a directory nor a block device", where);
+  if (S_ISBLK(st.st_mode)) {
+    int r = open_device(client, where, sector_bytes, ret_fd);
+    return r < 0 ? r : check_not_kept(client, where, *ret_fd);
+  }
+  if (!S_ISDIR(st.st_mode))
+    return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
+                     "storage '%s' is neither a directory nor a block device", where);
+  if (kept && access(kept, F_OK) == 0)
+    return error_set(&client->error, -EEXIST, UMBRA_REASON_INVALID,
+                     "'%s' holds the volume's persistent shadow copies: attach with --persistent, or remove it if they "
+                     "may go",
+                     kept);
+  return open_file(client, where, sector_bytes, ret_fd);
+}
+
+char *attached_kept_path(const char *where, const char *name) {
+  char *path = NULL;
+  return asprintf(&path, "%s/umbra-%s.storage", where, name) < 0 ? NULL : path;
+}
+
+/* Locked, so that no other attach takes it; the lock is the descriptor's and ends with the programs that hold it. */
+static int open_kept_file(struct umbra_client *client, const char *path, uint32_t sector_bytes, int *ret_fd) {
+  const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+  struct stat st;
+  CLEANUP_CLOSE int fd = open(path, flags | O_DIRECT, 0600);
+  if (fd < 0 && errno == EINVAL)
+    fd = open(path, flags, 0600);
+  if (fd < 0 || fstat(fd, &st) < 0)
+    return error_errno(&client->error, "opening storage '%s'", path);
+  if (!S_ISREG(st.st_mode))
+    return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID, "storage '%s' is not a file", path);
+  if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "storage '%s' is in use", path);
+  int r = read_one_sector(fd, st.st_size == 0, sector_bytes);
+  if (r == -EINVAL && fcntl(fd, F_SETFL, 0) < 0)
+    r = -errno;
+  if (r < 0 && r != -EINVAL)
+    return error_code(&client->error, r, "reading storage '%s'", path);
+  *ret_fd = take_fd(&fd);
+  return 0;
+}
+
+int attached_open_kept(struct umbra_client *client, const char *where, const char *name, uint32_t sector_bytes,
+                       int *ret_fd, char **ret_path) {
+  struct stat st;
+  if (stat(where, &st) < 0)
+    return error_errno(&client->error, "storage '%s'", where);
+  bool device = S_ISBLK(st.st_mode);
+  if (!device && !S_ISDIR(st.st_mode))
+    return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
+                     "storage '%s' is neither a directory nor a block device", where);
+  *ret_path = device ? strdup(where) : attached_kept_path(where, name);
+  if (!*ret_path)
+    return error_set(&client->error, -ENOMEM, UMBRA_REASON_INTERNAL, "opening storage '%s'", where);
+  return device ? open_device(client, where, sector_bytes, ret_fd)
+                : open_kept_file(client, *ret_path, sector_bytes, ret_fd);
 }

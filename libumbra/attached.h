@@ -17,9 +17,34 @@ int attached_directory_of(struct umbra_client *client, const char *name, char **
 int attached_open_alone(struct umbra_client *client, const char *device, int flags, int *ret_fd);
 
 /*
- * Opens what is to keep old chunks of a volume with sectors of sector_bytes: a block device, exclusively, or a new file without a
- * name in a directory. *ret_fd is the caller's. -EINVAL: neither, or a device whose sectors are too large.
+ * Opens what is to keep old chunks of the volume `name` with sectors of sector_bytes: a block device, exclusively, or a new file
+ * without a name in a directory. *ret_fd is the caller's. -EINVAL: neither, or a device whose sectors are too large; -EEXIST: there are
+ * persistent shadow copies.
  */
-int attached_open_storage(struct umbra_client *client, const char *where, uint32_t sector_bytes, int *ret_fd);
+int attached_open_storage(struct umbra_client *client, const char *where, const char *name, uint32_t sector_bytes, int *ret_fd);
+
+/* Persistent storage: the device, or WHERE/umbra-NAME.storage, made if it is not there. *ret_path is the caller's. -EBUSY. */
+int attached_open_kept(struct umbra_client *client, const char *where, const char *name, uint32_t sector_bytes, int *ret_fd,
+                       char **ret_path);
+char *attached_kept_path(const char *where, const char *name); /* the caller's; NULL: no memory */
+
+/*
+ * Brings persistent storage and origin together: recovers what the storage holds, or makes it new. wanted_*: 0 if the user said
+ * nothing; what he said must be what the storage has. Warns of all that was dropped. The arena is the caller's; *ret_start_bytes and
+ * *ret_limit_bytes are those of the slots.
+ */
+struct attached_keeping {
+  int storage_fd, origin_fd;
+  const char *path;
+  uint64_t volume_bytes, limit_bytes; /* limit: used for new storage */
+  uint64_t wanted_limit_bytes;
+  uint32_t chunk_bytes, wanted_chunk_bytes;
+};
+struct cow_arena;
+int attached_recover(struct umbra_client *client, const struct attached_keeping *k, struct cow_arena *arena, uint64_t *ret_start_bytes,
+                     uint64_t *ret_limit_bytes);
+
+/* Before a detach: gives back the devices over persistent shadow copies of this volume, which stay. -EBUSY: one is in use. */
+int attached_let_go(struct umbra_client *client, const char *directory);
 
 #endif

@@ -52,6 +52,9 @@ int condition_check(struct umbra_client *client, const json_t *made, const char 
   if (strcmp(state, "dropped") == 0)
     return error_set(&client->error, -EIO, UMBRA_REASON_STORAGE,
                      "shadow copy %s was dropped: %s (it can only be deleted)", shadow_id, why);
+  if (strcmp(state, "detached") == 0)
+    return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND, "shadow copy %s cannot be shown: %s", shadow_id,
+                     why);
   if (strcmp(state, "lost") == 0)
     return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND,
                      "shadow copy %s is lost: %s (it can only be deleted)", shadow_id, why);

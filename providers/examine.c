@@ -37,7 +37,7 @@ static json_t *examine_providers(const struct volume *volume, const char *config
     json_t *one = answer(r, why.message);
     if (!one || json_object_set_new(one, "name", json_string(p->name)) < 0 ||
         json_object_set_new(one, "only_by_name", json_boolean(p->only_by_name)) < 0 ||
-        json_object_set_new(one, "persistent", json_boolean(p->can_persist)) < 0 ||
+        json_object_set_new(one, "persistent", json_boolean(provider_persists(p, volume))) < 0 ||
         json_object_set_new(one, "read_write", json_boolean(p->can_read_write)) < 0 ||
         json_array_append_new(list, one) < 0)
       return NULL;

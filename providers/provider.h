@@ -108,6 +108,9 @@ struct provider {
   /* Can a shadow copy of this volume be made? 0, or negative with the reason in words. Changes nothing. Required. */
   int (*can_shadow)(const struct volume *volume, const char *config_dir, struct umbra_error *why);
 
+  /* Of a provider with can_persist where that depends on the volume: as can_shadow(). Optional. */
+  int (*can_persist_on)(const struct volume *volume, struct umbra_error *why);
+
   /* The long work (a clone's copy, reserving storage): minutes are fine. Required. */
   int (*prepare)(struct shadow *s, struct umbra_error *err);
 
@@ -163,6 +166,9 @@ const struct provider *provider_find(const char *name); /* NULL if none */
 struct provider_needs {
   bool persistent, read_write;
 };
+
+/* Whether it can make persistent ones of this volume. Waits for whom it has to ask. */
+bool provider_persists(const struct provider *provider, const struct volume *volume);
 
 /* can_shadow(), and whether what it makes serves the needs. */
 int provider_suits(const struct provider *provider, const struct provider_needs *needs, const struct volume *volume,

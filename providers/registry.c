@@ -33,7 +33,11 @@ static void append(char reasons[ERROR_MESSAGE_BYTES_MAX], const char *text) {
   (void)strncat(reasons, text, ERROR_MESSAGE_BYTES_MAX - strlen(reasons) - 1);
 }
 
-/* The needs first: they cost nothing to compare. */
+bool provider_persists(const struct provider *p, const struct volume *volume) {
+  return p->can_persist && (!p->can_persist_on || p->can_persist_on(volume, NULL) >= 0);
+}
+
+/* The needs first: most cost nothing to compare. */
 static int serves(const struct provider *p, const struct provider_needs *needs, const struct volume *volume,
                   struct umbra_error *why) {
   if (needs->persistent && !p->can_persist)
@@ -43,7 +47,7 @@ static int serves(const struct provider *p, const struct provider_needs *needs, 
   if (p->hold == PROVIDER_HOLD_NEEDED && !volume->can_freeze && !p->without_freeze)
     return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "%s",
                      volume->freeze_why ? volume->freeze_why : "the filesystem cannot freeze");
-  return 0;
+  return needs->persistent && p->can_persist_on ? p->can_persist_on(volume, why) : 0;
 }
 
 int provider_suits(const struct provider *p, const struct provider_needs *needs, const struct volume *volume,

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,20 +93,54 @@ int loop_keep(int fd, struct umbra_error *err) {
   return ioctl(fd, LOOP_SET_STATUS64, &info) < 0 ? error_errno(err, "keeping a loop device") : 0;
 }
 
-int loop_drop(const char *path, const char *image, struct umbra_error *err) {
+/* The number may be somebody else's by now. An image that is gone cannot be compared, but its name can. 0 or 1. */
+static int lies_over(int fd, const char *path, const char *image, struct umbra_error *err) {
+  struct loop_info64 info;
+  struct stat st;
+  if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+    return errno == ENXIO ? 0 : error_errno(err, "asking what '%s' is", path);
+  return stat(image, &st) == 0 ? info.lo_inode == st.st_ino && info.lo_device == st.st_dev
+                               : strncmp((const char *)info.lo_file_name, image, LO_NAME_SIZE - 1) == 0;
+}
+
+static int drop(const char *path, const char *image, bool alone, struct umbra_error *err) {
   CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
     return errno == ENOENT || errno == ENXIO ? 0 : error_errno(err, "opening '%s'", path);
-  struct loop_info64 info;
-  if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
-    return errno == ENXIO ? 0 : error_errno(err, "asking what '%s' is", path);
-  /* The number may be somebody else's by now. An image that is gone cannot be compared, but its name can. */
-  struct stat st;
-  bool ours = stat(image, &st) == 0 ? info.lo_inode == st.st_ino && info.lo_device == st.st_dev
-                                    : strncmp((const char *)info.lo_file_name, image, LO_NAME_SIZE - 1) == 0;
-  if (ours && ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
-    return error_errno(err, "detaching '%s'", path);
-  return 0;
+  int ours = lies_over(fd, path, image, err);
+  if (ours <= 0)
+    return ours;
+  /* As long as this is open nobody can mount it. */
+  CLEANUP_CLOSE int exclusive = alone ? open(path, O_RDONLY | O_CLOEXEC | O_EXCL) : -1;
+  if (alone && exclusive < 0)
+    return error_errno(err, "'%s' is in use", path);
+  return ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO ? error_errno(err, "detaching '%s'", path) : 0;
+}
+
+int loop_drop(const char *path, const char *image, struct umbra_error *err) { return drop(path, image, false, err); }
+
+int loop_drop_alone(const char *path, const char *image, struct umbra_error *err) {
+  return drop(path, image, true, err);
+}
+
+void loop_drop_below(const char *directory) {
+  CLEANUP_CLOSEDIR DIR *blocks = opendir("/sys/block");
+  struct dirent *entry;
+  size_t length = strlen(directory);
+  while (blocks && (entry = readdir(blocks))) {
+    char path[sizeof entry->d_name + 32];
+    CLEANUP_FREE char *backing = NULL;
+    size_t bytes = 0;
+    (void)snprintf(path, sizeof path, "%s/loop/backing_file", entry->d_name);
+    if (strncmp(entry->d_name, "loop", 4) != 0 ||
+        fd_read_file(dirfd(blocks), path, (size_t)2 * PATH_MAX, &backing, &bytes) < 0 ||
+        strncmp(backing, directory, length) != 0 || backing[length] != '/')
+      continue;
+    (void)snprintf(path, sizeof path, "/dev/%s", entry->d_name);
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0)
+      (void)ioctl(fd, LOOP_CLR_FD);
+  }
 }
 
 bool loop_over_file(dev_t device, ino_t inode, char **ret_path) {

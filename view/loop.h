@@ -29,6 +29,11 @@ int loop_keep(int fd, struct umbra_error *err);
  * with its last user.
  */
 int loop_drop(const char *path, const char *image, struct umbra_error *err);
+/* The same, but -EBUSY if it is in use. */
+int loop_drop_alone(const char *path, const char *image, struct umbra_error *err);
+
+/* Detaches all devices over files in a directory whose filesystem has died. Those in use go with their last user. */
+void loop_drop_below(const char *directory);
 
 /* Is a loop device over this file? Gives the path of one (caller frees). */
 bool loop_over_file(dev_t device, ino_t inode, char **ret_path);

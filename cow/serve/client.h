@@ -5,15 +5,16 @@
  *
  *     {"do": VERB, …}  →  {"ok": true, …}  or  {"error": {"code": -28, "reason": 8, "message": "…"}}
  *
- *   begin   id
+ *   begin   id, keep (it is to outlive the machine's run)
  *   commit  id                     the instant: no memory, no I/O
  *   abort   id
+ *   settle  id                     of one to keep, after commit: now it does. Again, if no answer came
  *   delete  id, force
- *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open}], at most COW_LIST_MAX; more
+ *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent}], at most COW_LIST_MAX; more
  *   status                      →  name, origin, device, storage, pid, supervisor_pid, servers, chunk_bytes,
  *                                  volume_bytes, used_bytes, limit_bytes, over_warning, chunks_copied,
- *                                  bytes_written, memory_bytes, shadows (live ones), dropped (how many),
- *                                  shadows_max
+ *                                  bytes_written, memory_bytes, shadows (live ones), kept (of these),
+ *                                  dropped (how many), shadows_max, persistent (is the storage)
  *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
  *           start_bytes
  *   revert  id                  →  bytes

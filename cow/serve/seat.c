@@ -18,7 +18,7 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-#define SEAT_MAGIC UINT64_C(0x3174616573627275) /* "urbseat1" */
+#define SEAT_MAGIC UINT64_C(0x3274616573627275) /* "urbseat2" */
 
 static int map(int fd, struct seat **ret, struct umbra_error *err) {
   void *at = mmap(NULL, sizeof(struct seat), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

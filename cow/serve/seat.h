@@ -36,7 +36,8 @@ struct seat {
   char program[PATH_MAX];   /* what is run as supervisor and server; looked up anew each time, hence upgrades */
   char origin[PATH_MAX];
   char storage[PATH_MAX]; /* where it is, in words */
-  uint64_t storage_limit_bytes;
+  uint64_t storage_limit_bytes; /* of the slots */
+  uint64_t storage_start_bytes; /* where they begin, behind a ledger; 0: there is none, nothing is persistent */
   uint32_t full_policy, threads, logical_block_bytes;
   /* The block device, once there is one: by who attached. */
   char device[SEAT_DEVICE_BYTES];

@@ -5,6 +5,7 @@
 #include "cow/front/fuse.h"
 #include "cow/serve/control.h"
 #include "cow/serve/seat.h"
+#include "cow/shadows.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,6 +22,7 @@ struct server {
   struct seat *seat;
   struct cow_arena arena;
   struct cow_storage *storage;
+  struct cow_ledger *ledger;
   struct cow_engine *engine;
   struct fuse_front *front;
   struct control *control;
@@ -69,6 +71,19 @@ static void run(struct server *s, int signals) {
   }
 }
 
+/* Those that recovery dropped, or that were dropped before, with an event each: nobody else heard of it here. */
+static void tell_of_recovery(struct server *s) {
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
+    const struct cow_arena_shadow *shadow = &s->arena.header->shadows[i];
+    struct cow_event event = {.kind = COW_EVENT_DROPPED};
+    if (cow_shadow_state_of(shadow) != COW_SHADOW_DROPPED)
+      continue;
+    memcpy(event.shadow, shadow->id, sizeof event.shadow);
+    memcpy(event.why, shadow->why, sizeof event.why);
+    control_note_event(&event, s->control);
+  }
+}
+
 static int start(struct server *s, struct umbra_error *err) {
   int fds[COW_REGIONS];
   for (int i = 0; i < COW_REGIONS; i++)
@@ -77,8 +92,14 @@ static int start(struct server *s, struct umbra_error *err) {
   if (r < 0)
     return r;
   struct cow_storage_options storage = {
-      .fd = SEAT_STORAGE, .chunk_bytes = s->arena.header->chunk_bytes, .limit_bytes = s->seat->storage_limit_bytes};
+      .fd = SEAT_STORAGE,
+      .chunk_bytes = s->arena.header->chunk_bytes,
+      .limit_bytes = s->seat->storage_limit_bytes,
+      .start_bytes = s->seat->storage_start_bytes,
+  };
   r = cow_storage_open(&storage, &s->storage, err);
+  if (r >= 0 && s->seat->storage_start_bytes > 0)
+    r = cow_ledger_open(SEAT_STORAGE, SEAT_ORIGIN, &s->arena, &s->ledger, err);
   if (r < 0)
     return r;
   s->control = control_new(s->seat);
@@ -88,6 +109,7 @@ static int start(struct server *s, struct umbra_error *err) {
   struct cow_engine_options engine = {.origin_fd = SEAT_ORIGIN,
                                       .storage = s->storage,
                                       .arena = &s->arena,
+                                      .ledger = s->ledger,
                                       .full_policy = (enum cow_full_policy)s->seat->full_policy,
                                       .lanes = lanes < COW_LANES_MAX ? lanes : COW_LANES_MAX,
                                       .event = control_note_event,
@@ -97,6 +119,8 @@ static int start(struct server *s, struct umbra_error *err) {
     return r;
   control_set_engine(s->control, s->engine);
   bool again = atomic_fetch_add(&s->seat->servers, 1) > 0;
+  if (!again)
+    tell_of_recovery(s);
   return fuse_front_start(SEAT_SESSION, s->engine, s->seat->threads, again, &s->front, err);
 }
 
@@ -122,6 +146,9 @@ int server_main(struct umbra_error *err) {
   if (s.front)
     fuse_front_stop(s.front);
   cow_engine_close(s.engine);
+  if (r >= 0 && s.ledger)
+    (void)cow_ledger_finish(s.ledger);
+  cow_ledger_close(s.ledger);
   cow_storage_close(s.storage);
   return r;
 }

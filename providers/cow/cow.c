@@ -10,8 +10,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { CALL_TIMEOUT_MS = 60000, COMMIT_TIMEOUT_MS = 8000, CLOSED_WAIT_MS = 10000, CLOSED_POLL_MS = 20 };
+enum { CALL_TIMEOUT_MS = 60000, COMMIT_TIMEOUT_MS = 8000, CLOSED_WAIT_MS = 10000, CLOSED_POLL_MS = 20, SETTLE_TRIES_MAX = 3 };
 
 struct cow {
   int fd; /* to the volume's server: what it began and did not commit goes with it */
@@ -34,6 +35,26 @@ static int cow_can_shadow(const struct volume *volume, const char *config_dir, s
   return r;
 }
 
+/* What the server says of its volume. *ret is the caller's. */
+static int ask_status(int fd, json_t **ret, struct umbra_error *err) {
+  return cow_client_call(fd, json_pack("{s:s}", "do", "status"), CALL_TIMEOUT_MS, ret, err);
+}
+
+static int cow_can_persist_on(const struct volume *volume, struct umbra_error *why) {
+  CLEANUP_FREE char *directory = NULL;
+  CLEANUP_CLOSE int fd = -1;
+  CLEANUP_JSON json_t *status = NULL;
+  int r = cow_attached_directory(volume->block_device, &directory, why);
+  if (r >= 0)
+    r = cow_client_connect(directory, &fd, why);
+  if (r >= 0)
+    r = ask_status(fd, &status, why);
+  if (r >= 0 && !json_get_boolean_or(status, "persistent", false))
+    r = error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
+                  "its shadow copies are not persistent: the volume was attached without --persistent");
+  return r;
+}
+
 static int cow_prepare(struct shadow *s, struct umbra_error *err) {
   struct cow *c = calloc(1, sizeof *c);
   if (!c)
@@ -51,7 +72,8 @@ static int cow_prepare(struct shadow *s, struct umbra_error *err) {
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "preparing a shadow copy");
   r = s->services->save(s, err);
   if (r >= 0)
-    r = cow_client_call(c->fd, json_pack("{s:s, s:s}", "do", "begin", "id", s->id), CALL_TIMEOUT_MS, NULL, err);
+    r = cow_client_call(c->fd, json_pack("{s:s, s:s, s:b}", "do", "begin", "id", s->id, "keep", s->persistent),
+                        CALL_TIMEOUT_MS, NULL, err);
   return r;
 }
 
@@ -63,8 +85,36 @@ static int cow_commit(struct shadow *s, struct umbra_error *err) {
   return 0;
 }
 
+/*
+ * From here on it outlives the server, both programs, the machine's run. A server that dies meanwhile is replaced: the
+ * next one is asked again. Recorded before: remove() then does not take it for gone while the volume is not attached.
+ */
+static int settle(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = s->state;
+  CLEANUP_JSON json_t *status = NULL;
+  int r = ask_status(c->fd, &status, err);
+  if (r >= 0 && json_object_set(s->record, "kept_in", json_object_get(status, "storage")) < 0)
+    r = error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
+  if (r >= 0)
+    r = s->services->save(s, err);
+  for (unsigned tries = 0; r >= 0; tries++) {
+    r = cow_client_call(c->fd, json_pack("{s:s, s:s}", "do", "settle", "id", s->id), CALL_TIMEOUT_MS, NULL, err);
+    if ((r != -EPIPE && r != -ECONNRESET) || tries == SETTLE_TRIES_MAX)
+      break;
+    cleanup_close_fd(&c->fd);
+    c->fd = -1;
+    r = cow_client_connect(c->directory, &c->fd, err);
+  }
+  return r;
+}
+
 static int cow_postcommit(struct shadow *s, struct umbra_error *err) {
   struct cow *c = s->state;
+  if (s->persistent) {
+    int r = settle(s, err);
+    if (r < 0)
+      return r;
+  }
   CLEANUP_FREE char *path = NULL;
   if (asprintf(&path, "%s/mnt/" FUSE_FRONT_SHADOW "%s", c->directory, s->id) < 0)
     path = NULL;
@@ -96,9 +146,19 @@ static int delete_when_closed(int fd, const char *id, struct umbra_error *err) {
   }
 }
 
+/* Of a persistent one whose volume is not attached: it goes with its storage, if that has gone. */
+static int remove_detached(const json_t *record, const char *directory, struct umbra_error *err) {
+  const char *storage = json_get_string_or(record, "kept_in", NULL);
+  if (!storage || (access(storage, F_OK) < 0 && errno == ENOENT))
+    return -ENOENT;
+  return error_set(err, -EBUSY, UMBRA_REASON_BUSY,
+                   "it is kept in '%s', and its volume '%s' is not attached: attach it first", storage,
+                   strrchr(directory, '/') + 1);
+}
+
 /*
- * A volume that was detached took its shadow copies with it. One that was begun goes with its connection: that may
- * take a moment.
+ * A volume that was detached took its shadow copies with it, but for persistent ones. One that was begun goes with its
+ * connection: that may take a moment.
  */
 static int cow_remove(const json_t *record, struct umbra_error *err) {
   CLEANUP_FREE char *directory = NULL;
@@ -109,6 +169,8 @@ static int cow_remove(const json_t *record, struct umbra_error *err) {
   int r = cow_client_connect(directory, &fd, err);
   if (r >= 0)
     r = delete_when_closed(fd, id, err);
+  else if (r == -ENOENT)
+    r = remove_detached(record, directory, err);
   if (r == -ENOENT || r == -EINVAL) {
     error_clear(err);
     return 0;
@@ -158,6 +220,11 @@ static void cow_look(const json_t *records, json_t *found) {
     if (!json_object_get(volumes, key))
       (void)json_object_set_new(volumes, key, ask_volume(directory));
     json_t *answer = judge(json_object_get(volumes, key), id);
+    /* Not lost if it is persistent: it comes back with the volume. */
+    if (json_object_get(record, "kept_in") && !json_object_get(json_object_get(volumes, key), "shadows") &&
+        strcmp(json_get_string_or(answer, "state", ""), "lost") == 0)
+      (void)json_object_update_new(answer, json_pack("{s:s, s:s}", "state", "detached", "why",
+                                                     "its volume is not attached (umbra-attach(8))"));
     if (answer)
       (void)json_object_set_new(found, id, answer);
   }
@@ -168,7 +235,9 @@ const struct provider cow_provider = {
     .summary = "copy-on-write of a volume that is attached to umbra: at once, with storage for what changes",
     .hold = PROVIDER_HOLD_NEEDED,
     .instant = true,
+    .can_persist = true,
     .can_shadow = cow_can_shadow,
+    .can_persist_on = cow_can_persist_on,
     .prepare = cow_prepare,
     .commit = cow_commit,
     .postcommit = cow_postcommit,

@@ -45,7 +45,7 @@ grep -qE '^  provider: +cow$' "$WORK/doctor" || fail "$(cat "$WORK/doctor")"
 expect_status 1 "$UMBRA" create --no-writers --persistent --provider cow "$WORK/v"
 expect_output "provider cow cannot make a shadow copy of '$WORK/v': its shadow copies are not persistent"
 expect_status 0 "$UMBRA" create --no-writers --persistent --storage "$WORK/images" "$WORK/v"
-expect_output "volume '$WORK/v': provider cow is passed over, since its shadow copies are not persistent; clone makes the shadow copy"
+expect_output "volume '$WORK/v': provider cow is passed over, since its shadow copies are not persistent: the volume was attached without --persistent; clone makes the shadow copy"
 "$UMBRA" --quiet delete --all
 expect_status 0 "$UMBRA" create --no-writers "$WORK/v"
 ! grep -q 'warning' "$WORK/output" || fail "a warning without a cause: $(cat "$WORK/output")"
