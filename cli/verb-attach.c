@@ -9,7 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OPTION_STORAGE = 1, OPTION_LIMIT, OPTION_CHUNK, OPTION_FULL, OPTION_FORCE, OPTION_RESTART, OPTION_ALL, OPTION_PERSISTENT };
+enum {
+  OPTION_STORAGE = 1,
+  OPTION_LIMIT,
+  OPTION_CHUNK,
+  OPTION_FULL,
+  OPTION_FORCE,
+  OPTION_RESTART,
+  OPTION_ALL,
+  OPTION_PERSISTENT
+};
 
 static const struct option attach_options[] = {
     {"storage", required_argument, NULL, OPTION_STORAGE},
@@ -27,8 +36,11 @@ static const struct option detach_options[] = {
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
-static const char *const names[] = {
-    [OPTION_STORAGE] = "storage", [OPTION_LIMIT] = "limit", [OPTION_CHUNK] = "chunk", [OPTION_FULL] = "full", [OPTION_PERSISTENT] = "persistent"};
+static const char *const names[] = {[OPTION_STORAGE] = "storage",
+                                    [OPTION_LIMIT] = "limit",
+                                    [OPTION_CHUNK] = "chunk",
+                                    [OPTION_FULL] = "full",
+                                    [OPTION_PERSISTENT] = "persistent"};
 
 static int attach_all(struct cli *cli) {
   size_t count = 0;

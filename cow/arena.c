@@ -108,21 +108,36 @@ void cow_arena_done(struct cow_arena *a) {
   forget(a);
 }
 
+/* The slots whose elements lie in the next pages in use at or after from; false: there are none. */
+static bool next_in_use(int fd, size_t element_bytes, uint64_t from, uint64_t *ret_first, uint64_t *ret_end) {
+  off_t first = lseek(fd, (off_t)(from * element_bytes), SEEK_DATA);
+  off_t end = first < 0 ? -1 : lseek(fd, first, SEEK_HOLE);
+  if (end < 0)
+    return false;
+  *ret_first = (uint64_t)first / element_bytes;
+  *ret_end = (uint64_t)end / element_bytes;
+  return true;
+}
+
 int cow_arena_visit_keys(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
                          void *context) {
-  int fd = a->fds[COW_REGION_KEYS], r = 0;
-  off_t end = 0;
-  for (off_t from = lseek(fd, 0, SEEK_DATA); from >= 0 && r == 0; from = lseek(fd, end, SEEK_DATA)) {
-    end = lseek(fd, from, SEEK_HOLE);
-    if (end < 0)
-      return -errno;
-    for (uint64_t slot = (uint64_t)from / sizeof(uint64_t); slot < (uint64_t)end / sizeof(uint64_t) && r == 0;
-         slot++) {
+  int r = 0;
+  for (uint64_t slot = 0, end = 0; r == 0 && next_in_use(a->fds[COW_REGION_KEYS], sizeof *a->keys, end, &slot, &end);)
+    for (; slot < end && r == 0; slot++) {
       uint64_t key = atomic_load_explicit(&a->keys[slot], memory_order_acquire);
       if (key != 0)
         r = visit((uint32_t)slot, key, context);
     }
-  }
+  return r;
+}
+
+int cow_arena_visit_unpublished(const struct cow_arena *a, int (*visit)(uint32_t slot, void *context),
+                                void *context) {
+  int r = 0;
+  for (uint64_t slot = 0, end = 0; r == 0 && next_in_use(a->fds[COW_REGION_SUMS], sizeof *a->sums, end, &slot, &end);)
+    for (; slot < end && r == 0; slot++)
+      if (atomic_load(&a->sums[slot]) != 0 && atomic_load(&a->keys[slot]) == 0)
+        r = visit((uint32_t)slot, context);
   return r;
 }
 

@@ -17,7 +17,7 @@ enum cow_region {
   COW_REGION_KEYS,      /* an atomic 64-bit key a slot */
   COW_REGION_COVERED_A, /* P: one bit a chunk; A and B take turns, see cow_arena_header.instant */
   COW_REGION_COVERED_B,
-  COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot */
+  COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot; 0: the slot has no cell that counts */
   COW_REGIONS,
 };
 
@@ -81,6 +81,9 @@ void cow_arena_done(struct cow_arena *a);
  */
 int cow_arena_visit_keys(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
                          void *context);
+
+/* The same for slots that have a sum and no key: a server died between the two, or while it freed one. */
+int cow_arena_visit_unpublished(const struct cow_arena *a, int (*visit)(uint32_t slot, void *context), void *context);
 
 /* Zeroes a region by giving its pages back. */
 int cow_arena_clear(struct cow_arena *a, enum cow_region region, struct umbra_error *err);

@@ -405,12 +405,11 @@ size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_
     if (state == COW_SHADOW_FREE || state == COW_SHADOW_BEGUN)
       continue;
     if (count < count_max) {
-      info[count] = (struct cow_shadow_info){
-          .number = s->number,
-                                              .created_ns = s->created_ns,
-                                              .kept = atomic_load(&s->kept) != COW_KEPT_NOT,
-                                              .state = state,
-                                              .open_count = e->open_counts[i]};
+      info[count] = (struct cow_shadow_info){.number = s->number,
+                                             .created_ns = s->created_ns,
+                                             .kept = atomic_load(&s->kept) != COW_KEPT_NOT,
+                                             .state = state,
+                                             .open_count = e->open_counts[i]};
       memcpy(info[count].id, s->id, sizeof s->id);
       memcpy(info[count].why, s->why, sizeof s->why);
     }

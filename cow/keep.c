@@ -58,7 +58,8 @@ int cow_engine_settle(struct cow_engine *e, const char *id, struct umbra_error *
 }
 
 int cow_keep_stored(struct cow_engine *e, const struct cow_stored *stored, size_t count) {
-  return e->ledger ? cow_ledger_commit(e->ledger, cow_epoch_now(e), stored, count, atomic_load(&e->kept_count) > 0) : 0;
+  return e->ledger ? cow_ledger_commit(e->ledger, cow_epoch_now(e), stored, count, atomic_load(&e->kept_count) > 0)
+                   : 0;
 }
 
 int cow_keep_record(struct cow_engine *e, const struct cow_arena_shadow *s, enum cow_disk_state state) {

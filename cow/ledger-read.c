@@ -127,7 +127,8 @@ int cow_witness_read(int origin_fd, const struct cow_disk_super *s, unsigned cha
     if (r < 0)
       return r;
     for (unsigned i = 0; i < COW_WITNESS_PLACE_SECTORS; i++)
-      ret[p * COW_WITNESS_PLACE_SECTORS + i] = there ? cow_disk_sector_sum(s, buffer + (size_t)i * COW_SECTOR_BYTES) : 1;
+      ret[p * COW_WITNESS_PLACE_SECTORS + i] =
+          there ? cow_disk_sector_sum(s, buffer + (size_t)i * COW_SECTOR_BYTES) : 1;
   }
   return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reading a ledger: what recovery, `umbra storage check` and `umbra storage dump` share.  Writes nothing.  The storage
- * may be anything: what is found is checked, and told, never believed.
+ * Reading a ledger: what recovery and others share.  Writes nothing.  The
+ * storage may be anything: what is found is checked, and told, never believed.
  */
 #ifndef COW_LEDGER_READ_H
 #define COW_LEDGER_READ_H
@@ -35,8 +35,8 @@ bool cow_ledger_slot_holds(int fd, const struct cow_disk_super *s, uint32_t slot
 
 /* Is the origin long enough for the place that witness sector i is in? If not it is not looked at. */
 bool cow_witness_place_there(const struct cow_disk_super *s, unsigned i);
-/* The sums of the witness's sectors as the origin has them; 1 for a place that is not there. Buffer: COW_WITNESS_PLACES
- * blocks. */
+/* The sums of the witness's sectors as the origin has them; 1 for a place that is not there. Buffer:
+ * COW_WITNESS_PLACES blocks. */
 int cow_witness_read(int origin_fd, const struct cow_disk_super *s, unsigned char *buffer,
                      uint64_t ret[COW_WITNESS_SECTORS]);
 bool cow_witness_agrees(const struct cow_disk_super *s, const uint64_t sums[COW_WITNESS_SECTORS]);

@@ -42,7 +42,7 @@ struct cow_ledger {
   } blocks[LEDGER_BLOCKS];
   unsigned next_victim;
 
-  pthread_mutex_t table; /* records and superblock, while they are written; under witness */
+  pthread_mutex_t table;       /* records and superblock, while they are written; under witness */
   struct cow_disk_super super; /* but for seed and sizes, which never change */
 
   pthread_mutex_t witness; /* writes to its sectors, one at a time */
@@ -51,6 +51,11 @@ struct cow_ledger {
   bool reread;             /* a sector was written twice at once: which one came last is not known */
 };
 
+/*
+ * What the last server made durable and did not publish must go before its slot takes something else: the cell would
+ * say that this is what it says (E14).
+ */
+int cow_ledger_clear_unpublished(struct cow_ledger *l);
 int cow_ledger_start(struct cow_ledger *l, struct umbra_error *err);
 /* Marks the ledger failed if r is an error. Returns r. */
 int cow_ledger_failed(struct cow_ledger *l, int r);

@@ -41,10 +41,11 @@ int cow_ledger_start(struct cow_ledger *l, struct umbra_error *err) {
   if (l->super.slots_max != l->arena->header->slots_max || l->super.chunk_bytes != l->arena->header->chunk_bytes)
     return error_set(err, -EUCLEAN, UMBRA_REASON_DAMAGED, "the storage is not the one that the volume had");
   /*
-   * What the last server wrote there may not have been flushed, and what it was about to write is unknown. The next one
-   * goes on without storage that fails: the volume must (E11).
+   * What the last server wrote there may not have been flushed, and what it was about to write is unknown. The next
+   * one goes on without storage that fails: the volume must (E11).
    */
   l->super.clean = false;
+  (void)cow_ledger_clear_unpublished(l);
   (void)cow_witness_settle(l);
   return 0;
 }
@@ -76,7 +77,8 @@ int cow_ledger_record(struct cow_ledger *l, size_t index, enum cow_disk_state st
 bool cow_witness_touches(uint64_t offset_bytes, uint64_t length_bytes) {
   for (unsigned p = 0; p < COW_WITNESS_PLACES; p++) {
     uint64_t at = cow_witness_offset(p * COW_WITNESS_PLACE_SECTORS);
-    if (offset_bytes < at + (uint64_t)COW_WITNESS_PLACE_SECTORS * COW_SECTOR_BYTES && offset_bytes + length_bytes > at)
+    if (offset_bytes < at + (uint64_t)COW_WITNESS_PLACE_SECTORS * COW_SECTOR_BYTES &&
+        offset_bytes + length_bytes > at)
       return true;
   }
   return false;
@@ -97,8 +99,8 @@ static void note_write(struct cow_ledger *l, const struct cow_witness_write *w) 
     uint64_t at = cow_witness_offset(i);
     if (at < w->offset_bytes || at >= w->offset_bytes + w->length_bytes || !cow_witness_place_there(&l->super, i))
       continue;
-    uint64_t sum = cow_disk_sector_sum(
-        &l->super, w->data ? (const unsigned char *)w->data + (at - w->offset_bytes) : zeros);
+    uint64_t sum =
+        cow_disk_sector_sum(&l->super, w->data ? (const unsigned char *)w->data + (at - w->offset_bytes) : zeros);
     /* A second time among those that go together: either may come last. */
     if (l->super.witness[i][1] != l->super.witness[i][0]) {
       l->super.witness[i][0] = 0;
@@ -127,7 +129,8 @@ static int expect(struct cow_ledger *l, const struct cow_witness_write *writes, 
   return r;
 }
 
-/* An error is none of the writer's: the witness then says "changed", which costs shadow copies but shows none wrong. */
+/* An error is none of the writer's: the witness then says "changed", which costs shadow copies but shows none wrong.
+ */
 void cow_witness_before(struct cow_ledger *l, const struct cow_witness_write *writes, size_t count, bool kept) {
   pthread_mutex_lock(&l->witness);
   if (kept && l->watching)
@@ -181,8 +184,7 @@ static int reserve_start(int fd, uint64_t start_bytes, struct umbra_error *err) 
     return error_errno(err, "looking at the storage");
   if (!S_ISBLK(st.st_mode) && (ftruncate(fd, 0) < 0 || fallocate(fd, 0, 0, (off_t)start_bytes) < 0))
     return error_errno(err, "reserving %llu bytes of storage", (unsigned long long)start_bytes);
-  if (S_ISBLK(st.st_mode) &&
-      fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)start_bytes) < 0)
+  if (S_ISBLK(st.st_mode) && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)start_bytes) < 0)
     return error_errno(err, "clearing %llu bytes of storage", (unsigned long long)start_bytes);
   return 0;
 }

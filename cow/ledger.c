@@ -159,7 +159,35 @@ int cow_ledger_commit(struct cow_ledger *l, uint32_t epoch, const struct cow_sto
   return me.result;
 }
 
+void cow_ledger_forget(struct cow_ledger *l, uint32_t slot) { atomic_store(&l->arena->sums[slot], 0); }
+
+static int clear_cell(uint32_t slot, void *context) {
+  struct cow_ledger *l = context;
+  unsigned b = 0;
+  int r = get_block(l, cow_disk_cells_block(slot), &b);
+  if (r < 0)
+    return r;
+  memset(cached(l, b) + (size_t)(slot % COW_DISK_BLOCK_CELLS) * COW_DISK_CELL_BYTES, 0, COW_DISK_CELL_BYTES);
+  l->blocks[b].changed = true;
+  return 0;
+}
+
+static int forget_one(uint32_t slot, void *context) {
+  cow_ledger_forget(context, slot);
+  return 0;
+}
+
+int cow_ledger_clear_unpublished(struct cow_ledger *l) {
+  int r = cow_arena_visit_unpublished(l->arena, clear_cell, l);
+  for (unsigned i = 0; i < LEDGER_BLOCKS && r >= 0; i++)
+    r = write_back(l, i);
+  if (r >= 0 && fdatasync(l->storage_fd) < 0)
+    r = -errno;
+  if (r >= 0)
+    r = cow_arena_visit_unpublished(l->arena, forget_one, l);
+  return cow_ledger_failed(l, r);
+}
+
 bool cow_ledger_verify(const struct cow_ledger *l, uint32_t slot, const void *data) {
-  return cow_disk_data_sum(&l->super, data) ==
-         atomic_load_explicit(&l->arena->sums[slot], memory_order_relaxed);
+  return cow_disk_data_sum(&l->super, data) == atomic_load_explicit(&l->arena->sums[slot], memory_order_relaxed);
 }

@@ -38,9 +38,13 @@ struct cow_stored {
   const uint64_t *chunks;
   const void *data;
 };
-/* Remembers the data's checksums; durable: returns when data and entries are. Those who come together share a flush. */
+/* Remembers the data's checksums; durable: returns when data and entries are. Those who come together share a flush.
+ */
 int cow_ledger_commit(struct cow_ledger *l, uint32_t epoch, const struct cow_stored *stored, size_t count,
                       bool durable);
+
+/* Its key is zeroed, and it is about to be free: what its cell says is not needed by anybody (E7). */
+void cow_ledger_forget(struct cow_ledger *l, uint32_t slot);
 
 /* Is this (chunk_bytes) what was stored in the slot? */
 bool cow_ledger_verify(const struct cow_ledger *l, uint32_t slot, const void *data);

@@ -179,16 +179,17 @@ enum cow_disk_found cow_disk_cell_decode(const struct cow_disk_super *s, uint32_
   c.generation = get64(&from);
   c.durable = get64(&from);
   c.sum = get32(&from);
-  if (get32(&from) != cell_sum(s, slot, at) || cow_key_epoch(c.key) == 0 ||
-      cow_key_epoch(c.key) == COW_NUMBER_MAX ||
-      cow_key_chunk(c.key) >= cow_chunk_count(&g) || c.durable >= c.generation || c.generation == UINT64_MAX)
+  if (get32(&from) != cell_sum(s, slot, at) || cow_key_epoch(c.key) == 0 || cow_key_epoch(c.key) == COW_NUMBER_MAX ||
+      cow_key_chunk(c.key) >= cow_chunk_count(&g) || c.durable >= c.generation || c.sum == 0 ||
+      c.generation == UINT64_MAX)
     return COW_DISK_DAMAGED;
   *ret = c;
   return COW_DISK_GOOD;
 }
 
 uint32_t cow_disk_data_sum(const struct cow_disk_super *s, const void *data) {
-  return (uint32_t)XXH3_64bits_withSeed(data, s->chunk_bytes, seed_at(s, KIND_DATA, 0));
+  uint32_t sum = (uint32_t)XXH3_64bits_withSeed(data, s->chunk_bytes, seed_at(s, KIND_DATA, 0));
+  return sum ? sum : 1;
 }
 
 uint64_t cow_disk_sector_sum(const struct cow_disk_super *s, const void *sector) {

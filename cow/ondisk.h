@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What persistent storage looks like on disk, byte by byte: docs/ONDISK.md.  Encoding and decoding only, no I/O.  What
+ * What persistent storage looks like on disk, byte by byte: docs/ONDISK.md.  Encoding and decoding only, no I/O. What
  * is decoded comes from a disk that may be damaged or somebody's: everything is checked here, nothing is trusted that
  * its checksum does not cover.
  *
@@ -42,7 +42,7 @@ struct cow_disk_super {
   bool clean;           /* detached in good order */
   bool witnessed;       /* the sums below count */
   int64_t created_ns;
-  char identity[COW_DISK_IDENTITY_BYTES]; /* of the origin, NUL-terminated; may be empty */
+  char identity[COW_DISK_IDENTITY_BYTES];   /* of the origin, NUL-terminated; may be empty */
   uint64_t witness[COW_WITNESS_SECTORS][2]; /* sums that the sector may have; 0 as the first: any */
 };
 
@@ -74,14 +74,15 @@ int cow_disk_super_decode(const unsigned char block[COW_DISK_BLOCK_BYTES], struc
 void cow_disk_record_encode(const struct cow_disk_super *s, uint32_t index, const struct cow_disk_record *r,
                             unsigned char at[COW_DISK_RECORD_BYTES]);
 enum cow_disk_found cow_disk_record_decode(const struct cow_disk_super *s, uint32_t index,
-                                           const unsigned char at[COW_DISK_RECORD_BYTES], struct cow_disk_record *ret);
+                                           const unsigned char at[COW_DISK_RECORD_BYTES],
+                                           struct cow_disk_record *ret);
 
 void cow_disk_cell_encode(const struct cow_disk_super *s, uint32_t slot, const struct cow_disk_cell *c,
                           unsigned char at[COW_DISK_CELL_BYTES]);
 enum cow_disk_found cow_disk_cell_decode(const struct cow_disk_super *s, uint32_t slot,
                                          const unsigned char at[COW_DISK_CELL_BYTES], struct cow_disk_cell *ret);
 
-/* Of one slot's data (chunk_bytes). */
+/* Of one slot's data (chunk_bytes); never 0. */
 uint32_t cow_disk_data_sum(const struct cow_disk_super *s, const void *data);
 /* Of one sector of the origin; never 0. */
 uint64_t cow_disk_sector_sum(const struct cow_disk_super *s, const void *sector);

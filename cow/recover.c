@@ -106,19 +106,6 @@ static void insert(struct looking *k, uint32_t slot, const struct cow_disk_cell 
   cow_map_insert(&k->map, slot, true);
 }
 
-/* The same chunk and epoch twice: one of them was never published, and its slot may hold something else by now (E14). */
-static void insert_double(struct looking *k, uint32_t other, uint32_t slot, const struct cow_disk_cell *cell) {
-  k->found->doubles++;
-  if (holds(k, other, atomic_load(&k->arena->sums[other]))) {
-    bitmap_set(k->clear, slot);
-    return;
-  }
-  cow_map_remove(&k->map, other);
-  atomic_store(&k->arena->keys[other], 0);
-  bitmap_set(k->clear, other);
-  insert(k, slot, cell);
-}
-
 static int take_cell(uint32_t slot, enum cow_disk_found found, const struct cow_disk_cell *cell, void *context) {
   struct looking *k = context;
   uint64_t chunk = cow_key_chunk(cell->key);
@@ -136,9 +123,11 @@ static int take_cell(uint32_t slot, enum cow_disk_found found, const struct cow_
     }
   }
   uint32_t other = cow_map_find(&k->map, chunk, epoch);
-  if (other != COW_SLOT_NONE && cow_key_epoch(atomic_load(&k->arena->keys[other])) == epoch)
-    insert_double(k, other, slot, cell);
-  else
+  /* The same chunk and epoch twice is nobody's work (E2). */
+  if (other != COW_SLOT_NONE && cow_key_epoch(atomic_load(&k->arena->keys[other])) == epoch) {
+    k->found->damaged_cells++;
+    bitmap_set(k->clear, slot);
+  } else
     insert(k, slot, cell);
   return 0;
 }
@@ -158,6 +147,7 @@ static void free_unneeded(struct looking *k) {
     k->found->unneeded++;
     cow_map_remove(&k->map, slot);
     atomic_store(&k->arena->keys[slot], 0);
+    atomic_store(&k->arena->sums[slot], 0);
     bitmap_set(k->clear, slot);
   }
 }
@@ -167,10 +157,10 @@ static int look_at_cells(struct looking *k, struct umbra_error *err) {
   k->durable = f->super.durable;
   f->generation = f->super.durable;
   int r = cow_ledger_visit_cells(k->storage_fd, &f->super, note_cell, k);
-  if (f->damaged_cells > 0)
-    drop_live(k, "the storage is damaged");
   if (r >= 0)
     r = cow_ledger_visit_cells(k->storage_fd, &f->super, take_cell, k);
+  if (f->damaged_cells > 0)
+    drop_live(k, "the storage is damaged");
   if (r < 0)
     return error_code(err, r, "reading the storage's entries");
   free_unneeded(k);
@@ -270,9 +260,9 @@ static int write_table(int fd, const struct cow_disk_super *super, const struct 
 static int sync_of(int fd, int r) { return r >= 0 && fdatasync(fd) < 0 ? -errno : r; }
 
 /*
- * The number goes first: those that the table and the cells show are emptied next. Then the table, since what it drops
- * is not needed by the cells. Each flushed before the next begins; the data that was looked at becomes durable with the
- * first. Last the word that all generations are durable: by then those are cleared that are not.
+ * The number goes first: those that the table and the cells show are emptied next. Then the table, since what it
+ * drops is not needed by the cells. Each flushed before the next begins; the data that was looked at becomes durable
+ * with the first. Last the word that all generations are durable: by then those are cleared that are not.
  */
 static int settle(int fd, struct cow_recovery *f, const struct cow_arena_header *h, const struct bitmap *clear) {
   CLEANUP_FREE unsigned char *block = aligned_alloc(COW_BUFFER_ALIGNMENT, COW_DISK_BLOCK_BYTES);

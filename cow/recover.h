@@ -23,12 +23,11 @@ struct cow_recovery {
   uint64_t needed, unneeded, damaged_cells;
   uint64_t checked;    /* not known to be durable: their data was looked at */
   uint64_t unfinished; /* of these: it is not the data. A copy that the crash cut off; nothing was overwritten yet */
-  uint64_t doubles;    /* a server died between storing and publishing */
   uint64_t generation; /* the greatest there is */
 };
 
 /*
- * Everything that recovery does but for writing: what check and dump show, too. The arena is made and filled. clear:
+ * Everything that recovery does but for writing. The arena is made and filled. clear:
  * the cells that are to be emptied (initialised here; bitmap_done() is the caller's). origin_fd -1: it is not looked
  * at.
  */
@@ -36,8 +35,8 @@ int cow_recovery_look(int storage_fd, int origin_fd, struct cow_arena *arena, st
                       struct cow_recovery *ret, struct umbra_error *err);
 
 /*
- * The same, and the storage becomes what the arena is. Doing it again after a crash gives the same. -ENODATA: it is no
- * storage; -EXDEV: it is another volume's (size, or identity where what the volume holds has changed).
+ * The same, and the storage becomes what the arena is. Doing it again after a crash gives the same. -ENODATA: it is
+ * no storage; -EXDEV: it is another volume's (size, or identity where what the volume holds has changed).
  */
 int cow_recover(int storage_fd, int origin_fd, uint64_t volume_bytes, const char *identity, struct cow_arena *arena,
                 struct cow_recovery *ret, struct umbra_error *err);

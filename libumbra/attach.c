@@ -143,15 +143,14 @@ static int open_storage(struct attaching *a) {
   const char *where = a->storage ? a->storage : a->client->coordinator->state_dir;
   CLEANUP_FREE char *path = NULL;
   int *fd = &a->fds[SEAT_STORAGE];
-  int r = a->persistent
-              ? attached_open_kept(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd, &path)
-              : attached_open_storage(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd);
+  int r = a->persistent ? attached_open_kept(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd, &path)
+                        : attached_open_storage(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd);
   if (r < 0)
     return r;
   uint64_t part = a->device_bytes / LIMIT_PART;
-  a->limit_bytes = a->wanted_limit_bytes             ? a->wanted_limit_bytes
+  a->limit_bytes = a->wanted_limit_bytes           ? a->wanted_limit_bytes
                    : part > COW_STORAGE_STEP_BYTES ? part
-                                                     : (uint64_t)COW_STORAGE_STEP_BYTES;
+                                                   : (uint64_t)COW_STORAGE_STEP_BYTES;
   a->seat->storage_limit_bytes = a->limit_bytes;
   (void)snprintf(a->seat->storage, sizeof a->seat->storage, "%s", path ? path : where);
   return 0;

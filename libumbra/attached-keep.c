@@ -23,7 +23,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-/* What libblkid calls the content by: "ext4 UUID", or "" if it is nothing that it knows. It does not read directly. */
+/* What libblkid calls the content by: "ext4 UUID", or "" if it is nothing that it knows. It does not read directly.
+ */
 static void identify(int direct_fd, char ret[COW_DISK_IDENTITY_BYTES]) {
   const char *type = NULL, *uuid = NULL;
   char path[FD_PROC_PATH_BYTES];
@@ -126,15 +127,14 @@ static int let_set_go(struct umbra_client *client, const json_t *entry, const ch
   int r = 0;
   json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), i, shadow) {
     const char *id = json_get_string_or(shadow, "id", ""), *device = json_get_string_or(shadow, "device", NULL);
-    const json_t *record =
-        json_object_get(json_object_get(json_object_get(entry, "records"), id), "record");
+    const json_t *record = json_object_get(json_object_get(json_object_get(entry, "records"), id), "record");
     const char *image = json_get_string_or(json_object_get(record, "view"), "path", NULL);
     CLEANUP_FREE char *its = NULL, *mounted = mount_directory_of(client, id);
     if (json_path_value(json_object_get(record, "directory"), &its) < 0 || strcmp(its, directory) != 0)
       continue;
     if (mounted && r >= 0)
-      r = error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is mounted at '%s': unmount it first", id,
-                    mounted);
+      r = error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is mounted at '%s': unmount it first",
+                    id, mounted);
     if (device && image && r >= 0 && (r = loop_drop_alone(device, image, &client->error)) < 0)
       (void)error_prefix(&client->error, r, "shadow copy %s", id);
   }

@@ -97,10 +97,11 @@ int attached_open_storage(struct umbra_client *client, const char *where, const 
     return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
                      "storage '%s' is neither a directory nor a block device", where);
   if (kept && access(kept, F_OK) == 0)
-    return error_set(&client->error, -EEXIST, UMBRA_REASON_INVALID,
-                     "'%s' holds the volume's persistent shadow copies: attach with --persistent, or remove it if they "
-                     "may go",
-                     kept);
+    return error_set(
+        &client->error, -EEXIST, UMBRA_REASON_INVALID,
+        "'%s' holds the volume's persistent shadow copies: attach with --persistent, or remove it if they "
+        "may go",
+        kept);
   return open_file(client, where, sector_bytes, ret_fd);
 }
 

@@ -143,6 +143,7 @@ struct provider {
    * {id: {"state", "why": "…"}}, state being
    *   "dropped"  its storage gave it up; remove() takes away what is left
    *   "lost"     what kept it is gone; remove() succeeds
+   *   "detached" what keeps it is not attached; it comes back with it
    *   "unknown"  who keeps it does not answer
    * Changes nothing; may ask others, for seconds. Optional: without it they are as they were.
    */

@@ -10,15 +10,12 @@
  *   abort   id
  *   settle  id                     of one to keep, after commit: now it does. Again, if no answer came
  *   delete  id, force
- *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent}], at most COW_LIST_MAX; more
- *   status                      →  name, origin, device, storage, pid, supervisor_pid, servers, chunk_bytes,
- *                                  volume_bytes, used_bytes, limit_bytes, over_warning, chunks_copied,
- *                                  bytes_written, memory_bytes, shadows (live ones), kept (of these),
- *                                  dropped (how many), shadows_max, persistent (is the storage)
- *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
- *           start_bytes
- *   revert  id                  →  bytes
- *   events  since               →  events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them
+ *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent}], at most
+ * COW_LIST_MAX; more status                      →  name, origin, device, storage, pid, supervisor_pid, servers,
+ * chunk_bytes, volume_bytes, used_bytes, limit_bytes, over_warning, chunks_copied, bytes_written, memory_bytes,
+ * shadows (live ones), kept (of these), dropped (how many), shadows_max, persistent (is the storage) diff    from, to
+ * or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more start_bytes revert  id →
+ * bytes events  since               →  events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them
  *
  * What a connection began and did not commit is aborted when it closes.
  */
@@ -54,15 +51,16 @@ int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struc
 int cow_client_commit(int fd, const char *id, int timeout_ms);
 
 /*
- * All shadow copies that the volume with this directory has, by id: {id: {"state", "why", …}} as `list` gives them. *ret is the
- * caller's. -ENOENT: it is attached no more. -ETIMEDOUT and others: its server does not answer.
+ * All shadow copies that the volume with this directory has, by id: {id: {"state", "why", …}} as `list` gives them.
+ * *ret is the caller's. -ENOENT: it is attached no more. -ETIMEDOUT and others: its server does not answer.
  */
 int cow_client_list(const char *directory, json_t **ret, struct umbra_error *err);
 
 /*
  * What people want to know of the attached volume that this block device is:
- *   {"name", "origin", "storage", "shadows", "dropped", "shadows_max", "used_bytes", "limit_bytes", "over_warning", "why": null}
- * or, of one that cannot be asked, {"name", "why": "…"}. NULL: it is none, or there is no memory. The caller's. Waits for the server.
+ *   {"name", "origin", "storage", "shadows", "dropped", "shadows_max", "used_bytes", "limit_bytes", "over_warning",
+ * "why": null} or, of one that cannot be asked, {"name", "why": "…"}. NULL: it is none, or there is no memory. The
+ * caller's. Waits for the server.
  */
 json_t *cow_client_describe(dev_t device);
 

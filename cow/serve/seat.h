@@ -35,7 +35,7 @@ struct seat {
   char directory[PATH_MAX]; /* RUNTIME/attached/NAME */
   char program[PATH_MAX];   /* what is run as supervisor and server; looked up anew each time, hence upgrades */
   char origin[PATH_MAX];
-  char storage[PATH_MAX]; /* where it is, in words */
+  char storage[PATH_MAX];       /* where it is, in words */
   uint64_t storage_limit_bytes; /* of the slots */
   uint64_t storage_start_bytes; /* where they begin, behind a ledger; 0: there is none, nothing is persistent */
   uint32_t full_policy, threads, logical_block_bytes;

@@ -138,6 +138,7 @@ int umbra_restore_event(struct umbra_client *client, const char *event, const ch
  * caller frees), and its shadow copies are made at once. The device must not be in use. Nothing on it changes. Takes root. Options:
  *   "storage"  a directory or block device elsewhere for what is overwritten (default: the state directory)
  *   "limit"    bytes of it, decimal (default: a tenth of the device, at least 64 MiB)
+ *   "persistent"  "yes": what is made with "persistent" is kept there and comes back with the next attach
  *   "chunk"    bytes that are copied as one: 4096 to 65536, a power of two (default 16384)
  *   "full"     "drop-oldest" (default), "drop-newest" or "stop-writes", when the storage is full
  */

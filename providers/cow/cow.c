@@ -12,7 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CALL_TIMEOUT_MS = 60000, COMMIT_TIMEOUT_MS = 8000, CLOSED_WAIT_MS = 10000, CLOSED_POLL_MS = 20, SETTLE_TRIES_MAX = 3 };
+enum {
+  CALL_TIMEOUT_MS = 60000,
+  COMMIT_TIMEOUT_MS = 8000,
+  CLOSED_WAIT_MS = 10000,
+  CLOSED_POLL_MS = 20,
+  SETTLE_TRIES_MAX = 3
+};
 
 struct cow {
   int fd; /* to the volume's server: what it began and did not commit goes with it */
@@ -86,8 +92,9 @@ static int cow_commit(struct shadow *s, struct umbra_error *err) {
 }
 
 /*
- * From here on it outlives the server, both programs, the machine's run. A server that dies meanwhile is replaced: the
- * next one is asked again. Recorded before: remove() then does not take it for gone while the volume is not attached.
+ * From here on it outlives the server, both programs, the machine's run. A server that dies meanwhile is replaced:
+ * the next one is asked again. Recorded before: remove() then does not take it for gone while the volume is not
+ * attached.
  */
 static int settle(struct shadow *s, struct umbra_error *err) {
   struct cow *c = s->state;
@@ -157,8 +164,8 @@ static int remove_detached(const json_t *record, const char *directory, struct u
 }
 
 /*
- * A volume that was detached took its shadow copies with it, but for persistent ones. One that was begun goes with its
- * connection: that may take a moment.
+ * A volume that was detached took its shadow copies with it, but for persistent ones. One that was begun goes with
+ * its connection: that may take a moment.
  */
 static int cow_remove(const json_t *record, struct umbra_error *err) {
   CLEANUP_FREE char *directory = NULL;

@@ -12,6 +12,7 @@ create() { "$UMBRA" --json create --no-writers "$@" "$WORK/v" | jq -r '.set.shad
 image() { echo "$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt/shadow-$1"; }
 sum() { dd if="$(image "$1")" bs=1M status=none | sha256sum; }
 state() { "$UMBRA" --json show "$1" | jq -r '.shadow | .state, (.why // "")' | paste -sd' '; }
+# shellcheck disable=SC2120 # by expect_status it gets some
 attach() { "$UMBRA" attach --persistent --storage "$WORK/storage" "$@" "$ORIGIN" "$ATTACHED" >/dev/null; }
 check_filesystem() {
   if [ "$type" = ext4 ]; then e2fsck -fn "$1" >"$WORK/fsck" 2>&1; else xfs_repair -n "$1" >"$WORK/fsck" 2>&1; fi ||

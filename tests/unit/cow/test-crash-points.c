@@ -2,9 +2,9 @@
 /*
  * Persistent shadow copies against a machine that loses power at any moment: every write, zeroing and flush of origin
  * and storage is recorded; then for each position of the record the disks are made as they might be there: what was
- * flushed, and of the rest everything, nothing, or any sectors.  Recovery must then find each shadow copy that was told
- * to be there, with the model's content, none that was deleted, and leave the origin as it is.  UMBRA_SEED repeats a
- * run; UMBRA_POINTS says how many points there are to be.
+ * flushed, and of the rest everything, nothing, or any sectors.  Recovery must then find each shadow copy that was
+ * told to be there, with the model's content, none that was deleted, and leave the origin as it is.  UMBRA_SEED
+ * repeats a run; UMBRA_POINTS says how many points there are to be.
  */
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -30,9 +30,11 @@ enum {
   CHUNK = 4096,
   VOLUME_BYTES = 60 * CHUNK + 1536,
   SECTORS = VOLUME_BYTES / 512,
-  POINTS_DEFAULT = 2000,
+  POINTS_DEFAULT = 1200,
   SHADOWS_MAX = 400,
   STEPS = 300,
+  SLOTS_PLENTY = 2000,
+  SLOTS_FEW = 90,
 };
 
 /* ---- the record ---- */
@@ -115,11 +117,18 @@ int fdatasync(int fd) {
   return 0;
 }
 int fallocate(int fd, int mode, off_t offset, off_t length) {
-  size_t number = mode & FALLOC_FL_PUNCH_HOLE ? begin_event(fd, false, NULL, (uint64_t)offset, (uint64_t)length)
-                                              : SIZE_MAX;
+  size_t number =
+      mode & FALLOC_FL_PUNCH_HOLE ? begin_event(fd, false, NULL, (uint64_t)offset, (uint64_t)length) : SIZE_MAX;
   int r = (int)syscall(SYS_fallocate, fd, mode, offset, length);
   end_event(number);
   return r;
+}
+
+/* Transfers then go one after the other, through the above. */
+int io_setup(int events, io_context_t *context) {
+  (void)events;
+  (void)context;
+  return -ENOSYS;
 }
 
 /* ---- the machine ---- */
@@ -169,7 +178,7 @@ static void start_programs(struct machine *m) {
   if (cow_ledger_open(m->storage_fd, m->origin_fd, &m->arena, &m->ledger, &err) < 0)
     fail_msg("%s", err.message);
   struct cow_engine_options eo = {
-      .origin_fd = m->origin_fd, .storage = m->storage, .arena = &m->arena, .ledger = m->ledger};
+      .origin_fd = m->origin_fd, .storage = m->storage, .arena = &m->arena, .ledger = m->ledger, .lanes = 1};
   if (cow_engine_open(&eo, &m->engine, &err) < 0)
     fail_msg("%s", err.message);
 }
@@ -209,11 +218,11 @@ struct run {
   unsigned char *live, *scratch;
   struct shadow shadows[SHADOWS_MAX];
   size_t shadow_count;
-  uint64_t written[SECTORS];                                     /* the last sequence of each sector */
+  uint64_t written[SECTORS]; /* the last sequence of each sector */
   struct flushed {
     size_t position;
     uint64_t sectors[SECTORS];
-  } *flushes; /* what each flush of the volume promised */
+  } * flushes; /* what each flush of the volume promised */
   size_t flush_count;
 };
 
@@ -292,6 +301,30 @@ static void step_restart(struct run *r) {
   start_programs(&r->machine);
 }
 
+/* The server dies when what it copied out is durable, and neither published nor overwritten. */
+static void step_die(struct run *r) {
+  struct cow_engine *e = r->machine.engine;
+  struct cow_arena *a = &r->machine.arena;
+  static const enum cow_region kept[] = {COW_REGION_KEYS, COW_REGION_COVERED_A, COW_REGION_COVERED_B};
+  unsigned char *before[3];
+  for (unsigned i = 0; i < 3; i++) {
+    before[i] = malloc(a->bytes[kept[i]]);
+    memcpy(before[i], a->at[kept[i]], a->bytes[kept[i]]);
+  }
+  struct cow_lane *lane = &e->lanes[0];
+  uint64_t first = next_random(&r->random) % (VOLUME_BYTES / CHUNK - 8);
+  lane->ranges[0] = (struct cow_range){.first = first, .last = first + next_random(&r->random) % 8};
+  pthread_rwlock_rdlock(&e->epoch);
+  assert_int_equal(cow_cover(e, lane, 1), 0);
+  pthread_rwlock_unlock(&e->epoch);
+  stop_programs(&r->machine);
+  for (unsigned i = 0; i < 3; i++) {
+    memcpy(a->at[kept[i]], before[i], a->bytes[kept[i]]);
+    free(before[i]);
+  }
+  start_programs(&r->machine);
+}
+
 /* Both programs die, the machine goes on: as a crash in which nothing is lost. */
 static void step_reattach(struct run *r) {
   if (next_random(&r->random) % 2)
@@ -321,7 +354,8 @@ static void work(struct run *r, uint32_t slots, unsigned steps) {
   r->machine.origin_fd = file_of("origin", VOLUME_BYTES);
   r->machine.storage_fd = file_of("storage", 0);
   format(r->machine.storage_fd, slots);
-  assert_int_equal(ftruncate(r->machine.storage_fd, (off_t)(cow_disk_slots_start(slots) + (uint64_t)slots * CHUNK)), 0);
+  assert_int_equal(ftruncate(r->machine.storage_fd, (off_t)(cow_disk_slots_start(slots) + (uint64_t)slots * CHUNK)),
+                   0);
   record.count = record.position = 0;
   record.fds[ORIGIN] = r->machine.origin_fd;
   record.fds[STORAGE] = r->machine.storage_fd;
@@ -340,6 +374,8 @@ static void work(struct run *r, uint32_t slots, unsigned steps) {
       step_restart(r);
     else if (dice < 21)
       step_reattach(r);
+    else if (dice < 24 && slots >= SLOTS_PLENTY)
+      step_die(r);
     else
       step_write(r);
     note_dropped(r, before);
@@ -393,7 +429,10 @@ static void crash(struct disks *d, const struct disks *new, size_t position, enu
   for (size_t i = 0; i < record.count && record.events[i].begun <= position; i++) {
     const struct event *e = &record.events[i];
     if (!e->flush)
-      apply(d, e, e->durable <= position ? LOSE_NOTHING : loss == LOSE_ANY && next_random(random) % 3 == 0 ? LOSE_ALL : loss,
+      apply(d, e,
+            e->durable <= position                             ? LOSE_NOTHING
+            : loss == LOSE_ANY && next_random(random) % 3 == 0 ? LOSE_ALL
+                                                               : loss,
             random);
   }
   memcpy(d->before, d->at[ORIGIN], VOLUME_BYTES);
@@ -508,7 +547,7 @@ static void survive(uint32_t slots) {
     make_disks(&d, slots);
     make_disks(&new, slots);
     format(new.fds[STORAGE], slots);
-    assert_int_equal(ftruncate(new.fds[STORAGE], (off_t)new.bytes[STORAGE]), 0);
+    assert_int_equal(ftruncate(new.fds[STORAGE], (off_t) new.bytes[STORAGE]), 0);
     work(&r, slots, STEPS);
     for (size_t i = 0; i < r.shadow_count; i++) {
       settled += r.shadows[i].settled != SIZE_MAX;
@@ -528,11 +567,11 @@ static void survive(uint32_t slots) {
 
 static void survives_loss_of_power(void **state) {
   (void)state;
-  survive(2000);
+  survive(SLOTS_PLENTY);
 }
 static void survives_it_when_full(void **state) {
   (void)state;
-  survive(90);
+  survive(SLOTS_FEW);
 }
 
 int main(void) {
