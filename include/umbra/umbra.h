@@ -165,6 +165,15 @@ int umbra_difference(struct umbra_client *client, const char *from, const char *
 /* Makes an attached volume what the shadow copy is. It must not be mounted. Can be repeated. */
 int umbra_revert(struct umbra_client *client, const char *id, uint64_t *ret_bytes);
 
+/*
+ * Looks at persistent storage, a file or device, and writes nothing to it. check reads all of it: *ret_json (caller frees) is
+ *   {"storage", "sound", "problems": ["…"], "clean", "live", "dropped", "entries", "left_over", "unfinished"}
+ * -EBUSY while its volume is attached. dump gives each superblock, shadow copy and entry as a JSON object; visit() != 0 ends it.
+ */
+int umbra_storage_check(struct umbra_client *client, const char *where, char **ret_json);
+typedef int (*umbra_storage_visit)(void *userdata, const char *json);
+int umbra_storage_dump(struct umbra_client *client, const char *where, umbra_storage_visit visit, void *userdata);
+
 #ifdef __cplusplus
 }
 #endif
