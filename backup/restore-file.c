@@ -6,13 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdatomic.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-
-enum { TRIES_MAX = 16 };
 
 int restore_file_remove(int dir_fd, const char *name, struct umbra_error *err) {
   if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
@@ -27,23 +22,18 @@ int restore_file_remove(int dir_fd, const char *name, struct umbra_error *err) {
   return error_errno(err, "removing what is in its place");
 }
 
-static void temporary_name(char name[RESTORE_TEMPORARY_NAME_BYTES]) {
-  uint64_t random = 0;
-  (void)getrandom(&random, sizeof random, 0);
-  (void)snprintf(name, RESTORE_TEMPORARY_NAME_BYTES, ".umbra-%016" PRIx64, random);
-}
-
 int restore_file_begin(struct restore_file *f, int dir_fd, const char *name, bool keep, struct umbra_error *err) {
   int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   *f = (struct restore_file){.dir_fd = dir_fd, .name = name};
   f->fd = openat(dir_fd, name, flags, 0600);
   if (f->fd < 0 && errno == EEXIST && keep)
     return -EEXIST;
-  for (int i = 0; f->fd < 0 && errno == EEXIST && i < TRIES_MAX; i++) {
-    temporary_name(f->temporary);
-    f->fd = openat(dir_fd, f->temporary, flags, 0600);
-  }
-  return f->fd < 0 ? error_errno(err, "making the file") : 0;
+  if (f->fd >= 0)
+    return 0;
+  int r = -errno;
+  if (r == -EEXIST)
+    r = f->fd = temporary_make(dir_fd, f->temporary);
+  return r < 0 ? error_code(err, r, "making the file") : 0;
 }
 
 void restore_file_abandon(struct restore_file *f) {

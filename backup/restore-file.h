@@ -7,13 +7,12 @@
 #define BACKUP_RESTORE_FILE_H
 
 #include "backup/metadata.h"
-
-enum { RESTORE_TEMPORARY_NAME_BYTES = 32 };
+#include "backup/temporary.h"
 
 struct restore_file {
-  int dir_fd, fd;                               /* dir_fd: the caller's */
-  const char *name;                             /* the caller's */
-  char temporary[RESTORE_TEMPORARY_NAME_BYTES]; /* "": it has its own name already */
+  int dir_fd, fd;                       /* dir_fd: the caller's */
+  const char *name;                     /* the caller's */
+  char temporary[TEMPORARY_NAME_BYTES]; /* "": it has its own name already */
 };
 
 /* -EEXIST with keep if something has the name. */

@@ -5,7 +5,7 @@
  *
  *   1. plan: the index is read to its end before anything is touched (its checksum is at its end)
  *   2. remove: what the indexes of the chain call deleted and the last does not have, deepest first
- *   3. directories: made where missing, outermost first
+ *   3. directories: made where missing, outermost first; those that are there lose what a killed restore left in them
  *   4. members: archive by archive, each in order of its offsets; directories' attributes are noted
  *   5. hard links
  *   6. attributes of directories, innermost first, since making files changes a directory's time
@@ -21,6 +21,7 @@
 #include "backup/restore-tree.h"
 #include "backup/spool.h"
 #include "common/fd.h"
+#include "common/json.h"
 #include "common/strv.h"
 
 #include <errno.h>
@@ -299,6 +300,12 @@ static int remove_deleted(struct restorer *r, struct umbra_error *err) {
 
 /* ---- 3. directories ---- */
 
+static void remove_left_in(const struct directory *parent, const char *name) {
+  CLEANUP_CLOSE int fd = openat(parent->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd >= 0)
+    temporary_remove_left(fd);
+}
+
 static int make_directory(struct restorer *r, const struct index_record *record, size_t position,
                           struct umbra_error *err) {
   struct directory *directory = NULL;
@@ -313,12 +320,15 @@ static int make_directory(struct restorer *r, const struct index_record *record,
     failed(r, record->path, &why);
     return 0;
   }
-  if (strcmp(name, ".") == 0)
+  if (strcmp(name, ".") == 0) {
+    temporary_remove_left(directory->fd);
     return 0;
+  }
   result = mkdirat(directory->fd, name, 0700) < 0 ? -errno : 0;
   if (result == -EEXIST) {
     struct stat st;
     if (fstatat(directory->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
+      remove_left_in(directory, name);
       if (!wanted && strv_append(&r->untouched, record->path) < 0)
         return error_code(err, -ENOMEM, "restoring");
       return 0;
@@ -333,6 +343,30 @@ static int make_directory(struct restorer *r, const struct index_record *record,
     failed(r, record->path, &why);
   }
   return 0;
+}
+
+/* A source's own directory is not in the index. */
+static void remove_left_beside_sources(struct restorer *r) {
+  const struct backup_entry *last = r->chain.entries[r->chain.count - 1];
+  size_t i;
+  json_t *item;
+  json_array_foreach(last->manifest.sources, i, item) {
+    CLEANUP_FREE char *source = NULL;
+    struct directory *directory = NULL;
+    const char *name = NULL;
+    if (json_path_value(item, &source) < 0 || source[0] != '/' || !tree_path_valid(source + 1, strlen(source + 1)) ||
+        !selected(r, source + 1))
+      continue;
+    if (restore_tree_find(r->tree, source + 1, false, &directory, &name, NULL) == 0)
+      temporary_remove_left(directory->fd);
+  }
+}
+
+static int make_directories(struct restorer *r, struct umbra_error *err) {
+  int result = each_record(r, make_directory, 0, err);
+  if (result == 0)
+    remove_left_beside_sources(r);
+  return result;
 }
 
 /* ---- 4. members ---- */
@@ -680,7 +714,7 @@ int backup_restore(const struct restore_options *options, const struct backup_li
   if (result == 0)
     result = remove_deleted(&r, err);
   if (result == 0)
-    result = each_record(&r, make_directory, 0, err);
+    result = make_directories(&r, err);
   if (result == 0)
     result = restore_archives(&r, err);
   if (result == 0)
