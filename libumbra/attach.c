@@ -313,7 +313,12 @@ static int attach(struct attaching *a, const char *device, const char *name,
       (r = listen_at(a, "control", &a->fds[SEAT_CONTROL])) < 0 ||
       (r = listen_at(a, "supervise", &a->fds[SEAT_SUPERVISE])) < 0 || (r = start_programs(a)) < 0)
     return r;
-  return publish(a, ret_path);
+  r = publish(a, ret_path);
+  uint32_t weaknesses = atomic_load(&a->seat->weaknesses);
+  for (unsigned w = 0; r >= 0 && w < SEAT_WEAKNESSES; w++)
+    if (weaknesses >> w & 1)
+      coordinator_warn(a->client->coordinator, "attaching '%s': its server %s", a->seat->name, seat_weakness_text(w));
+  return r;
 }
 
 int umbra_attach(struct umbra_client *client, const char *device, const char *name,

@@ -105,12 +105,42 @@ pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, s
   return seat_run(seat, fds, role, detached, err);
 }
 
-void seat_harden(void) {
-  /* Memory that the kernel gets for us must not wait for writes that go through us. */
-  (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-  /* Pages stay once they are there; regions are reserved larger than what is ever used of them. */
-  (void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+/*
+ * In cgroup v1 who allocates in a group that is full waits for the group's pages that are being written back, which
+ * may be our volume's: all threads then wait for each other, for good. The root group has no limit. v2 does not wait
+ * so (mm/vmscan.c, writeback_throttling_sane()), and has no such file.
+ */
+static bool leave_memory_group(void) {
+  CLEANUP_CLOSE int fd = open("/sys/fs/cgroup/memory/cgroup.procs", O_WRONLY | O_CLOEXEC);
+  return fd >= 0 ? fd_write_all(fd, "0", 1) == 0 : errno == ENOENT;
+}
+
+static bool refuse_oom_kill(void) {
   CLEANUP_CLOSE int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (fd >= 0)
-    (void)fd_write_all(fd, "-1000", 5);
+  return fd >= 0 && fd_write_all(fd, "-1000", 5) == 0;
+}
+
+void seat_harden(struct seat *seat) {
+  /* Memory that the kernel gets for us must not wait for writes that go through us. */
+  const bool done[SEAT_WEAKNESSES] = {
+      [SEAT_WAITS_FOR_WRITEBACK] = prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0,
+      [SEAT_IN_MEMORY_GROUP] = leave_memory_group(),
+      /* Pages stay once they are there; regions are reserved larger than what is ever used of them. */
+      [SEAT_NOT_LOCKED] = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0,
+      [SEAT_MAY_BE_KILLED] = refuse_oom_kill(),
+  };
+  for (unsigned i = 0; i < SEAT_WEAKNESSES; i++)
+    if (!done[i])
+      atomic_fetch_or(&seat->weaknesses, 1U << i);
+}
+
+const char *seat_weakness_text(enum seat_weakness w) {
+  static const char *const texts[SEAT_WEAKNESSES] = {
+      [SEAT_WAITS_FOR_WRITEBACK] = "cannot tell the kernel that it writes back for others (PR_SET_IO_FLUSHER, "
+                                   "CAP_SYS_RESOURCE is missing): when memory is short, the volume may become slow",
+      [SEAT_IN_MEMORY_GROUP] = "cannot leave its memory cgroup: when that is full, the volume may hang",
+      [SEAT_NOT_LOCKED] = "cannot be kept in memory (mlockall, CAP_IPC_LOCK is missing)",
+      [SEAT_MAY_BE_KILLED] = "may be killed for want of memory (CAP_SYS_RESOURCE is missing)",
+  };
+  return texts[w];
 }

@@ -43,7 +43,8 @@ struct seat {
   char device[SEAT_DEVICE_BYTES];
   /* Who lives: each writes its own at its start. */
   _Atomic int supervisor_pid, server_pid;
-  _Atomic uint32_t servers; /* started so far; more than 0: the session has been served before */
+  _Atomic uint32_t weaknesses; /* of either */
+  _Atomic uint32_t servers;    /* started so far; more than 0: the session has been served before */
 };
 
 /* A new one, mapped, all zero but the magic; *ret_fd is the caller's. */
@@ -62,7 +63,18 @@ pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char 
 /* seat_run() for one that has them under their numbers. */
 pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, struct umbra_error *err);
 
-/* What both do against being in the way of the memory that others want to write out through them: see SECURITY.md. */
-void seat_harden(void);
+/*
+ * What both do against being in the way of the memory that others want to write out through them. What could not be
+ * done is noted in seat->weaknesses (bits of enum seat_weakness).
+ */
+enum seat_weakness {
+  SEAT_WAITS_FOR_WRITEBACK, /* no PR_SET_IO_FLUSHER: its allocations may wait for writes that go through it */
+  SEAT_IN_MEMORY_GROUP,     /* a cgroup v1 with a limit makes it wait in the same way */
+  SEAT_NOT_LOCKED,          /* parts of it may be swapped out */
+  SEAT_MAY_BE_KILLED,       /* for want of memory */
+  SEAT_WEAKNESSES,
+};
+const char *seat_weakness_text(enum seat_weakness w);
+void seat_harden(struct seat *seat);
 
 #endif

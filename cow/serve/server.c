@@ -137,7 +137,7 @@ int server_main(struct umbra_error *err) {
   if (r < 0)
     return r;
   atomic_store(&s.seat->server_pid, (int)getpid());
-  seat_harden();
+  seat_harden(s.seat);
   r = start(&s, err);
   if (r >= 0)
     run(&s, signals);

@@ -90,7 +90,7 @@ int supervisor_main(struct umbra_error *err) {
   int r = seat_adopt(&s.seat, err);
   if (r < 0)
     return r;
-  seat_harden();
+  seat_harden(s.seat);
   /* Only one: who starts others sets it to 0 once the last one is dead. */
   int nobody = 0;
   if (!atomic_compare_exchange_strong(&s.seat->supervisor_pid, &nobody, (int)getpid()))

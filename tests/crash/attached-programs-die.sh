@@ -24,7 +24,7 @@ kill_one() {
 }
 
 for type in ext4 xfs; do
-  attached_volume v "$type" 400M --limit 2000000000
+  attached_volume v "$type" 400M --limit "$((1000000000 + ROUNDS * 300000000))" # each kill leaves a shadow copy, and all of them stay
   dd if=/dev/urandom of="$WORK/v/before" bs=1M count=20 status=none
   sync -f "$WORK/v"
   declare -A sums=()
