@@ -16,8 +16,8 @@ rate() {
     --output-format=json "$@" | jq '.jobs[0].write.iops'
 }
 timed=(--time_based "--runtime=$SECONDS_EACH")
-# attach [ORIGIN]
-attach() { "$UMBRA" attach "${1:-$WORK/p.origin}" "$ATTACHED" --storage "$WORK" --limit 4000000000 --chunk "$CHUNK" >/dev/null; }
+# attach [ORIGIN [ATTACH OPTION...]]
+attach() { "$UMBRA" attach "${1:-$WORK/p.origin}" "$ATTACHED" --storage "$WORK" --limit 4000000000 --chunk "$CHUNK" "${@:2}" >/dev/null; }
 # ask REQUEST: of the volume's server, without a filesystem that could be held
 ask() {
   python3 -c 'import json, socket, sys
@@ -52,6 +52,11 @@ for ((i = 0; i < ROUNDS; i++)); do
   for ((n = 0; n < 63; n++)); do shadow "more-$n"; done
   rate "$device" --io_size="${SIZE_MIB}M" >>"$WORK/first-64"
   "$UMBRA" detach --force "$ATTACHED"
+  attach "$WORK/p.origin" --persistent
+  ask '{"do":"begin","id":"kept","keep":true}' '{"do":"commit","id":"kept"}' '{"do":"settle","id":"kept"}'
+  rate "$device" --norandommap=0 --io_size="${SIZE_MIB}M" >>"$WORK/first-persistent"
+  "$UMBRA" detach --force "$ATTACHED"
+  rm "$WORK/umbra-$ATTACHED.storage"
 done
 m() { median <"$WORK/$1"; }
 figure "attached file, no shadow copy, against a plain loop device: 4 KiB random writes" "$(ratio "$(m idle)" "$(m plain)")" "" 0.8 more
@@ -63,7 +68,8 @@ figure "attached loop device, no shadow copy, against itself (one more loop devi
 figure "attached: first touch of each chunk against no shadow copy" "$(ratio "$(m first)" "$(m idle)")" "" 0.6 more
 figure "attached: touched chunks against no shadow copy" "$(ratio "$(m touched)" "$(m idle)")" "" 0.95 more
 figure "attached: first touch under 64 shadow copies against one" "$(ratio "$(m first-64)" "$(m first)")" "" 0.95 more
-echo "attached: writes/s: plain $(m plain), idle $(m idle), over a loop device $(m idle-over-loop), first touch $(m first), touched $(m touched), 64: $(m first-64)" >&2
+figure "attached: first touch of each chunk, persistent against volatile" "$(ratio "$(m first-persistent)" "$(m first)")" "" 0.5 more
+echo "attached: writes/s: plain $(m plain), idle $(m idle), over a loop device $(m idle-over-loop), first touch $(m first), touched $(m touched), 64: $(m first-64), persistent $(m first-persistent)" >&2
 
 # 1 TiB, sparse.
 attached_volume t ext4 1T --limit 1000000000

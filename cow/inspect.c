@@ -116,6 +116,7 @@ int cow_inspect_check(int fd, void (*problem)(const char *text, void *context), 
 
 int cow_inspect_dump(int fd, const struct cow_inspect_visits *visits, void *context, struct umbra_error *err) {
   struct cow_disk_super super;
+  uint32_t slots = 0;
   int r = cow_ledger_read_super(fd, &super, err);
   if (r < 0)
     return r;
@@ -123,7 +124,14 @@ int cow_inspect_dump(int fd, const struct cow_inspect_visits *visits, void *cont
     r = visit_supers(fd, visits->super, context);
   if (r == 0 && visits->record)
     r = cow_ledger_visit_records(fd, &super, visits->record, context);
-  if (r == 0 && visits->cell)
-    r = cow_ledger_visit_cells(fd, &super, visits->cell, context);
-  return r < 0 ? error_code(err, r, "reading the storage") : r;
+  if (r < 0)
+    return error_code(err, r, "reading the storage");
+  if (r > 0 || !visits->cell)
+    return r;
+  /* As many cells as it says it has, which must be there. */
+  r = cow_ledger_slots(fd, &super, &slots, err);
+  if (r < 0)
+    return r;
+  r = cow_ledger_visit_cells(fd, &super, visits->cell, context);
+  return r < 0 ? error_code(err, r, "reading the storage's entries") : r;
 }
