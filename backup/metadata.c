@@ -4,11 +4,12 @@
  *
  * Order when they are applied: owner first (a change of owner clears set-user-id bits and capabilities), then the
  * mode, then extended attributes (an access ACL sets the group's bits itself), capabilities last of them, then the
- * times.
+ * times, then file flags.
  */
 #include "backup/metadata.h"
 
 #include "backup/acl.h"
+#include "backup/file-flags.h"
 #include "common/cleanup.h"
 #include "common/fd.h"
 
@@ -184,6 +185,9 @@ int metadata_digest(const struct index_record *record, const struct metadata *a,
     (void)XXH3_128bits_update(hash, &value_bytes, sizeof value_bytes);
     (void)XXH3_128bits_update(hash, a->list[i].value, a->list[i].value_bytes);
   }
+  uint32_t flags = htole32(a->flags);
+  if (flags != 0)
+    (void)XXH3_128bits_update(hash, &flags, sizeof flags);
   *ret = digest_finish(hash);
   return 0;
 }
@@ -220,6 +224,8 @@ int metadata_to_entry(const struct metadata *a, struct archive_entry *entry, str
     }
     archive_entry_xattr_add_entry(entry, x->name, x->value, x->value_bytes);
   }
+  if (a->flags != 0)
+    archive_entry_set_fflags(entry, a->flags, 0);
   return 0;
 }
 
@@ -262,6 +268,9 @@ int metadata_from_entry(struct archive_entry *entry, struct metadata *ret, struc
     metadata_done(ret);
     return error_code(err, r, "its extended attributes in the archive");
   }
+  unsigned long set = 0, cleared = 0;
+  archive_entry_fflags(entry, &set, &cleared);
+  ret->flags = (uint32_t)set & FILE_FLAGS_KEPT;
   sort(ret);
   return 0;
 }
@@ -312,6 +321,12 @@ static int set_mode(const struct basics *basics, int fd, int dir_fd, const char 
 }
 
 int metadata_pack(const struct metadata *a, char **to, size_t *to_bytes) {
+  char *with_flags = realloc(*to, *to_bytes + sizeof a->flags);
+  if (!with_flags)
+    return -ENOMEM;
+  *to = with_flags;
+  memcpy(with_flags + *to_bytes, &a->flags, sizeof a->flags);
+  *to_bytes += sizeof a->flags;
   for (size_t i = 0; i < a->count; i++) {
     const struct attribute *x = &a->list[i];
     size_t name_bytes = strlen(x->name) + 1;
@@ -331,6 +346,9 @@ int metadata_pack(const struct metadata *a, char **to, size_t *to_bytes) {
 int metadata_unpack(const char *from, size_t length_bytes, struct metadata *ret) {
   int r = 0;
   *ret = (struct metadata){0};
+  memcpy(&ret->flags, from, sizeof ret->flags);
+  from += sizeof ret->flags;
+  length_bytes -= sizeof ret->flags;
   while (r == 0 && length_bytes > 0) {
     size_t name_bytes = strlen(from) + 1;
     uint32_t value_bytes;
@@ -371,5 +389,9 @@ int metadata_apply(const struct basics *basics, const struct metadata *a, int fd
   if (r < 0)
     return r;
   r = fd >= 0 ? futimens(fd, times) : utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW);
-  return r < 0 ? error_errno(err, "setting its time") : 0;
+  if (r < 0)
+    return error_errno(err, "setting its time");
+  if (fd >= 0)
+    *skipped += file_flags_set(fd, FILE_FLAGS_FREE, a->flags);
+  return 0;
 }

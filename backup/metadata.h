@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a file has beside its name and content: owner, mode, times, device numbers, link target, extended attributes,
- * ACLs and capabilities among them.  Read from a file, written to an archive entry and back, applied to a file, and
- * summed up in one checksum that is the same on all these ways.
+ * What a file has beside its name and content: owner, mode, times, device numbers, link target, file flags, extended
+ * attributes, ACLs and capabilities among them.  Read from a file, written to an archive entry and back, applied to a
+ * file, and summed up in one checksum that is the same on all these ways.
  *
  * POSIX ACLs travel as SCHILY.acl.*, which GNU tar and bsdtar understand, all other attributes as SCHILY.xattr.*.  In
  * memory both are extended attributes, in the kernel's bytes.
@@ -29,6 +29,7 @@ struct attribute {
 struct metadata {
   struct attribute *list; /* sorted by name */
   size_t count;
+  uint32_t flags; /* file-flags.h; files and directories have some */
 };
 
 void metadata_done(struct metadata *a);
@@ -54,9 +55,10 @@ int metadata_pack(const struct metadata *a, char **to, size_t *to_bytes);
 int metadata_unpack(const char *from, size_t length_bytes, struct metadata *ret);
 
 /*
- * Gives a file just made its attributes: owner, mode, extended attributes (ACLs, capabilities last), times.  fd not
- * negative: of this file; else of dir_fd/name, not followed.  privileged: as root; otherwise owners and attributes
- * that are not allowed are passed over and *skipped counts them.
+ * Gives a file just made its attributes: owner, mode, extended attributes (ACLs, capabilities last), times, file
+ * flags but those that lock it.  fd not negative: of this file; else of dir_fd/name, not followed, which gets no
+ * flags. privileged: as root; otherwise owners and attributes that are not allowed are passed over and *skipped
+ * counts them. So it counts flags that the filesystem does not have.
  */
 struct basics {
   enum index_kind kind;

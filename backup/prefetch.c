@@ -6,6 +6,8 @@
  */
 #include "backup/prefetch.h"
 
+#include "backup/file-flags.h"
+
 #include "common/cleanup.h"
 
 #include <errno.h>
@@ -120,6 +122,8 @@ static void read_item(struct prefetch_item *item, struct index_record *scratch) 
     if (r < 0)
       (void)error_prefix(&item->error, r, "'/%s'", item->path);
   }
+  if (r == 0 && (item->kind == INDEX_FILE || item->kind == INDEX_DIRECTORY))
+    item->attributes.flags = file_flags_read(item->fd, item->directory->fd, item->name);
   if (r == 0 && read_ahead(item))
     r = read_content(item);
   else if (r == 0 && item->fd >= 0)

@@ -2,6 +2,7 @@
 /* Files, links and nodes of a restore. See restore-file.h. */
 #include "backup/restore-file.h"
 
+#include "backup/file-flags.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
@@ -13,6 +14,11 @@ int restore_file_remove(int dir_fd, const char *name, struct umbra_error *err) {
   if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
     return 0;
   if (errno == EISDIR || errno == EPERM) {
+    file_flags_unlock(dir_fd, name);
+    if (unlinkat(dir_fd, name, 0) == 0)
+      return 0;
+  }
+  if (errno == EISDIR || errno == EPERM) {
     if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0)
       return 0;
     if (errno == ENOTEMPTY || errno == EEXIST)
@@ -22,18 +28,21 @@ int restore_file_remove(int dir_fd, const char *name, struct umbra_error *err) {
   return error_errno(err, "removing what is in its place");
 }
 
-int restore_file_begin(struct restore_file *f, int dir_fd, const char *name, bool keep, struct umbra_error *err) {
-  int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+int restore_file_begin(struct restore_file *f, int dir_fd, const char *name, bool keep, uint32_t flags,
+                       struct umbra_error *err) {
   *f = (struct restore_file){.dir_fd = dir_fd, .name = name};
-  f->fd = openat(dir_fd, name, flags, 0600);
-  if (f->fd < 0 && errno == EEXIST && keep)
-    return -EEXIST;
-  if (f->fd >= 0)
-    return 0;
-  int r = -errno;
+  f->fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  int r = f->fd < 0 ? -errno : 0;
+  if (r == -EEXIST && keep)
+    return r;
   if (r == -EEXIST)
     r = f->fd = temporary_make(dir_fd, f->temporary);
-  return r < 0 ? error_code(err, r, "making the file") : 0;
+  if (r < 0)
+    return error_code(err, r, "making the file");
+  /* What it cannot have is counted at the end, with the others. */
+  if (flags & FS_NOCOW_FL)
+    (void)file_flags_set(f->fd, FS_NOCOW_FL, flags);
+  return 0;
 }
 
 void restore_file_abandon(struct restore_file *f) {
@@ -49,7 +58,7 @@ static int take_place(struct restore_file *f, struct umbra_error *err) {
     return 0;
   if (renameat(f->dir_fd, f->temporary, f->dir_fd, f->name) == 0)
     return 0;
-  if (errno != EISDIR)
+  if (errno != EISDIR && errno != EPERM)
     return error_errno(err, "giving the file its name");
   int r = restore_file_remove(f->dir_fd, f->name, err);
   if (r < 0)
@@ -65,6 +74,11 @@ int restore_file_finish(struct restore_file *f, const struct basics *basics, con
   if (r < 0) {
     restore_file_abandon(f);
     return r;
+  }
+  struct stat st;
+  if (fstat(f->fd, &st) == 0) {
+    f->device = st.st_dev;
+    f->inode = st.st_ino;
   }
   r = close(f->fd) < 0 ? error_errno(err, "closing the file") : 0;
   f->fd = -1;

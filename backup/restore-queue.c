@@ -25,7 +25,7 @@ struct restore_queue {
 
 static void make_file(struct restore_item *item, bool privileged) {
   struct restore_file f;
-  int r = restore_file_begin(&f, item->directory->fd, item->name, item->keep, &item->error);
+  int r = restore_file_begin(&f, item->directory->fd, item->name, item->keep, item->attributes.flags, &item->error);
   if (r == -EEXIST && item->keep) {
     item->kept = true;
     return;
@@ -39,6 +39,8 @@ static void make_file(struct restore_item *item, bool privileged) {
     return;
   }
   (void)restore_file_finish(&f, &item->basics, &item->attributes, privileged, &item->skipped, &item->error);
+  item->device = f.device;
+  item->inode = f.inode;
 }
 
 static void *make_files(void *userdata) {

@@ -27,6 +27,8 @@ struct restore_item {
   bool keep; /* leave it if the name is taken */
   /* results: */
   bool kept;
+  dev_t device; /* which file it became */
+  ino_t inode;
   unsigned skipped;
   struct umbra_error error;
 };

@@ -8,7 +8,8 @@
  *   3. directories: made where missing, outermost first; those that are there lose what a killed restore left in them
  *   4. members: archive by archive, each in order of its offsets; directories' attributes are noted
  *   5. hard links
- *   6. attributes of directories, innermost first, since making files changes a directory's time
+ *   6. flags that lock files (immutable, append-only): such a file could not have got another name
+ *   7. attributes of directories, innermost first, since making files changes a directory's time
  *
  * A member that is damaged is named, its file is not touched, and the rest goes on.
  */
@@ -16,6 +17,7 @@
 #include "backup/backup.h"
 #include "backup/cancel.h"
 #include "backup/chain.h"
+#include "backup/file-flags.h"
 #include "backup/restore-file.h"
 #include "backup/restore-queue.h"
 #include "backup/restore-tree.h"
@@ -33,6 +35,13 @@ enum {
   FOREIGN_LINKS_MAX = 100000, /* selected hard links to files that are not selected */
   PROGRESS_BYTES = 8 * 1024 * 1024,
   WARNING_BYTES = ERROR_MESSAGE_BYTES_MAX + TREE_PATH_BYTES_MAX + 128,
+};
+
+/* dev and inode, so that no other file that has got the name meanwhile is locked. */
+struct locked_file {
+  dev_t device;
+  ino_t inode;
+  uint32_t flags;
 };
 
 /* A file that is not selected but has a hard link that is: it is restored under the link's path. */
@@ -53,6 +62,7 @@ struct restorer {
   struct foreign_link *foreign;
   size_t foreign_count;
   struct spool directories; /* attributes of directories, to be set at the end */
+  struct spool locked;      /* struct locked_file and its path: files that get flags which lock them */
   char **untouched;         /* directories above selected paths that were there already */
   uint64_t total_bytes, done_bytes, reported_bytes;
 };
@@ -254,8 +264,17 @@ static void remove_path(struct restorer *r, const char *path) {
     r->totals->removed++;
     return;
   }
+  if (errno == EPERM) {
+    file_flags_unlock(directory->fd, ".");
+    file_flags_unlock(directory->fd, name);
+    if (unlinkat(directory->fd, name, 0) == 0) {
+      r->totals->removed++;
+      return;
+    }
+  }
   if (errno != EISDIR)
     return;
+  file_flags_unlock(directory->fd, name);
   restore_tree_forget(r->tree);
   if (restore_tree_find(r->tree, path, false, &directory, &name, NULL) == 0 &&
       unlinkat(directory->fd, name, AT_REMOVEDIR) == 0)
@@ -328,6 +347,8 @@ static int make_directory(struct restorer *r, const struct index_record *record,
   if (result == -EEXIST) {
     struct stat st;
     if (fstatat(directory->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
+      if (wanted)
+        file_flags_unlock(directory->fd, name); /* it gets its own at the end */
       remove_left_in(directory, name);
       if (!wanted && strv_append(&r->untouched, record->path) < 0)
         return error_code(err, -ENOMEM, "restoring");
@@ -371,10 +392,26 @@ static int make_directories(struct restorer *r, struct umbra_error *err) {
 
 /* ---- 4. members ---- */
 
+/* Notes a file for the end if it shall be locked. */
+static void note_locked(struct restorer *r, const char *path, uint32_t flags, dev_t device, ino_t inode) {
+  struct locked_file head = {.device = device, .inode = inode, .flags = flags & FILE_FLAGS_LOCKING};
+  struct umbra_error why = {0};
+  char note[sizeof head + TREE_PATH_BYTES_MAX + 1];
+  size_t path_bytes = strlen(path) + 1;
+  if (head.flags == 0)
+    return;
+  memcpy(note, &head, sizeof head);
+  memcpy(note + sizeof head, path, path_bytes);
+  if (spool_append(&r->locked, note, sizeof head + path_bytes, &why) < 0)
+    failed(r, path, &why);
+}
+
 static void settle_oldest(struct restorer *r) {
   struct restore_item *item = restore_queue_take(r->queue);
   if (!item)
     return;
+  if (item->error.code == 0 && !item->kept)
+    note_locked(r, item->path, item->attributes.flags, item->device, item->inode);
   if (item->error.code < 0) {
     failed(r, item->path, &item->error);
   } else if (item->kept) {
@@ -454,7 +491,7 @@ static int restore_large(struct restorer *r, struct member *m, struct umbra_erro
   struct restore_file f;
   struct basics basics = basics_of(m->record);
   unsigned skipped = 0;
-  int result = restore_file_begin(&f, m->directory->fd, m->name, m->keep, why);
+  int result = restore_file_begin(&f, m->directory->fd, m->name, m->keep, m->attributes.flags, why);
   if (result == -EEXIST && m->keep) {
     r->totals->kept++;
     return 0;
@@ -470,6 +507,7 @@ static int restore_large(struct restorer *r, struct member *m, struct umbra_erro
   r->totals->skipped_attributes += skipped;
   if (result < 0)
     return result;
+  note_locked(r, m->path, m->attributes.flags, f.device, f.inode);
   r->totals->files++;
   r->totals->bytes += m->record->size_bytes;
   return 0;
@@ -625,7 +663,40 @@ static int restore_link(struct restorer *r, const struct index_record *record, s
   return 0;
 }
 
-/* ---- 6. attributes of directories ---- */
+/* ---- 6. flags that lock files ---- */
+
+static int lock_file(struct restorer *r, const char *note, struct umbra_error *why) {
+  struct locked_file head;
+  struct directory *directory = NULL;
+  const char *name = NULL;
+  struct stat st;
+  memcpy(&head, note, sizeof head);
+  int result = restore_tree_find(r->tree, note + sizeof head, false, &directory, &name, why);
+  if (result < 0)
+    return result;
+  CLEANUP_CLOSE int fd = openat(directory->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &st) < 0)
+    return error_errno(why, "setting its flags");
+  if (st.st_dev != head.device || st.st_ino != head.inode)
+    return error_set(why, -ESTALE, UMBRA_REASON_BUSY, "setting its flags: another file is in its place by now");
+  r->totals->skipped_attributes += file_flags_set(fd, FILE_FLAGS_LOCKING, head.flags);
+  return 0;
+}
+
+static int lock_files(struct restorer *r, struct umbra_error *err) {
+  struct spool_cursor cursor = {0};
+  int result = spool_cursor_init(&cursor, &r->locked, SPOOL_BUFFER_BYTES, err);
+  spool_cursor_seek(&cursor, spool_length(&r->locked));
+  while (result >= 0 && (result = spool_previous(&cursor, err)) == 1) {
+    struct umbra_error why = {0};
+    if (lock_file(r, cursor.record, &why) < 0)
+      failed(r, cursor.record + sizeof(struct locked_file), &why);
+  }
+  spool_cursor_done(&cursor);
+  return result;
+}
+
+/* ---- 7. attributes of directories ---- */
 
 static int finish_directory(struct restorer *r, const char *note, size_t note_bytes, struct umbra_error *why) {
   struct basics basics;
@@ -645,6 +716,8 @@ static int finish_directory(struct restorer *r, const char *note, size_t note_by
   CLEANUP_CLOSE int fd = openat(directory->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   result = fd < 0 ? error_errno(why, "opening the directory")
                   : metadata_apply(&basics, &attributes, fd, -1, NULL, r->privileged, &skipped, why);
+  if (result == 0)
+    skipped += file_flags_set(fd, FILE_FLAGS_LOCKING, attributes.flags);
   metadata_done(&attributes);
   r->totals->skipped_attributes += skipped;
   r->totals->directories += result == 0;
@@ -684,6 +757,8 @@ static int begin(struct restorer *r, struct umbra_error *err) {
     result = restore_tree_new(o->root, &r->tree, err);
   if (result == 0)
     result = spool_init(&r->directories, restore_tree_root_fd(r->tree), err);
+  if (result == 0)
+    result = spool_init(&r->locked, restore_tree_root_fd(r->tree), err);
   return result;
 }
 
@@ -691,6 +766,7 @@ static void done(struct restorer *r) {
   restore_queue_free(r->queue);
   restore_tree_free(r->tree);
   spool_done(&r->directories);
+  spool_done(&r->locked);
   chain_done(&r->chain);
   for (size_t i = 0; i < r->foreign_count; i++) {
     free(r->foreign[i].target);
@@ -708,7 +784,8 @@ int backup_restore(const struct restore_options *options, const struct backup_li
                        .listener = listener,
                        .totals = ret,
                        .privileged = geteuid() == 0,
-                       .directories = {.fd = -1}};
+                       .directories = {.fd = -1},
+                       .locked = {.fd = -1}};
   *ret = (struct restore_totals){0};
   int result = begin(&r, err);
   if (result == 0)
@@ -719,6 +796,8 @@ int backup_restore(const struct restore_options *options, const struct backup_li
     result = restore_archives(&r, err);
   if (result == 0)
     result = each_record(&r, restore_link, 0, err);
+  if (result == 0)
+    result = lock_files(&r, err);
   if (result == 0)
     result = finish_directories(&r, err);
   done(&r);

@@ -141,7 +141,7 @@ static int restore(struct cli *cli, const struct backup_target *target, const st
   if (r == 0 || totals.failed > 0)
     print_result(cli, target->backup, o, &totals, (double)(clock_monotonic_ns() - began_ns) / (double)NS_PER_S);
   if (totals.skipped_attributes > 0)
-    fprintf(stderr, "umbra: warning: %" PRIu64 " owners or attributes could not be set%s\n",
+    fprintf(stderr, "umbra: warning: %" PRIu64 " owners, attributes or file flags could not be set%s\n",
             totals.skipped_attributes, geteuid() != 0 ? " without being root" : " on this filesystem");
   /* In any case: a writer that stopped its service for the restore has to start it again. */
   int told = tell_writers(cli, o, manifest, "post-restore");
