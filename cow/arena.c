@@ -16,7 +16,9 @@ static const char *const region_names[COW_REGIONS] = {"umbra-cow-header", "umbra
 static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max) {
   uint64_t covered_bytes = (cow_chunk_count(g) + 63) / 64 * 8;
   a->bytes[COW_REGION_HEADER] = sizeof(struct cow_arena_header);
-  a->bytes[COW_REGION_KEYS] = (uint64_t)slots_max * sizeof(uint64_t);
+  uint64_t chunks = cow_chunk_count(g);
+  a->holes_max = chunks < COW_SLOTS_MAX - slots_max ? (uint32_t)chunks : COW_SLOTS_MAX - slots_max;
+  a->bytes[COW_REGION_KEYS] = ((uint64_t)slots_max + a->holes_max) * sizeof(uint64_t);
   a->bytes[COW_REGION_COVERED_A] = a->bytes[COW_REGION_COVERED_B] = covered_bytes;
   a->bytes[COW_REGION_SUMS] = (uint64_t)slots_max * sizeof(uint32_t);
 }

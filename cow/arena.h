@@ -14,7 +14,7 @@
 
 enum cow_region {
   COW_REGION_HEADER,    /* struct cow_arena_header */
-  COW_REGION_KEYS,      /* an atomic 64-bit key a slot */
+  COW_REGION_KEYS,      /* an atomic 64-bit key a slot: those of storage, then those of holes (E18) */
   COW_REGION_COVERED_A, /* P: one bit a chunk; A and B take turns, see cow_arena_header.instant */
   COW_REGION_COVERED_B,
   COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot; 0: the slot has no cell that counts */
@@ -39,6 +39,7 @@ struct cow_arena_shadow {
   char why[91]; /* dropped: what for */
   _Atomic uint32_t state;
   uint32_t number;
+  uint32_t held; /* the volume was held at the instant: what is free may be learned from it (E18) */
   int64_t created_ns;
   _Atomic uint32_t kept; /* enum cow_kept */
 };
@@ -62,6 +63,7 @@ struct cow_arena {
   int fds[COW_REGIONS];  /* owned */
   void *at[COW_REGIONS]; /* mapped shared */
   uint64_t bytes[COW_REGIONS];
+  uint32_t holes_max; /* slots after header->slots_max, without storage: one a chunk, if numbers suffice */
   struct cow_arena_header *header; /* = at[COW_REGION_HEADER] */
   _Atomic uint64_t *keys;          /* = at[COW_REGION_KEYS] */
   _Atomic uint32_t *sums;          /* = at[COW_REGION_SUMS] */

@@ -63,7 +63,6 @@ static void publish(struct cow_engine *e, const uint64_t *chunks, uint32_t slot,
   pthread_rwlock_unlock(&e->map_lock);
   for (uint32_t i = 0; i < count; i++)
     set_covered(cow_covered(e), chunks[i], 1);
-  atomic_fetch_add_explicit(&e->chunks_copied, count, memory_order_relaxed);
 }
 
 /* Slots for some of count chunks. 0: nobody needs them any more, or *ret_count > 0. */
@@ -80,15 +79,38 @@ static int get_slots(struct cow_engine *e, uint32_t count, uint32_t *ret_slot, u
   return 0;
 }
 
-/* How many of count chunks from chunk on are alike: needed by a live shadow copy, or by none. */
-static uint32_t find_alike(struct cow_engine *e, uint64_t chunk, uint32_t count, bool *ret_needed) {
+enum need { NEED_NOTHING, NEED_HOLE, NEED_COPY };
+
+/* Under the map's lock. Holes are not on disk: none as long as somebody is to outlive the run. */
+static enum need need_of(const struct cow_engine *e, uint32_t newest, uint64_t chunk) {
+  uint32_t before = cow_map_newest(&e->map, chunk);
+  if (newest <= before)
+    return NEED_NOTHING;
+  return atomic_load(&e->kept_count) == 0 &&
+                 cow_free_map_may_leave(&e->free_map, newest, cow_epoch_now(e), before, chunk)
+             ? NEED_HOLE
+             : NEED_COPY;
+}
+
+/* How many of count chunks from chunk on are alike. */
+static uint32_t find_alike(struct cow_engine *e, uint64_t chunk, uint32_t count, enum need *ret_need) {
   uint32_t newest = atomic_load_explicit(&e->newest_live, memory_order_acquire), run = 1;
   pthread_rwlock_rdlock(&e->map_lock);
-  *ret_needed = newest > cow_map_newest(&e->map, chunk);
-  while (run < count && (newest > cow_map_newest(&e->map, chunk + run)) == *ret_needed)
+  *ret_need = need_of(e, newest, chunk);
+  while (run < count && need_of(e, newest, chunk + run) == *ret_need)
     run++;
   pthread_rwlock_unlock(&e->map_lock);
   return run;
+}
+
+/* Holes for some of count chunks (E18); returns for how many, 0 if there are no numbers left. list: room for them. */
+static uint32_t leave_out(struct cow_engine *e, uint64_t chunk, uint32_t count, uint64_t *list) {
+  uint32_t slot = 0, got = cow_holes_get(&e->holes, count, &slot);
+  for (uint32_t i = 0; i < got; i++)
+    list[i] = chunk + i;
+  publish(e, list, slot, got);
+  atomic_fetch_add_explicit(&e->chunks_left_out, got, memory_order_relaxed);
+  return got;
 }
 
 /* Reads what is to be copied: neighbours in one transfer; of one that fails, each chunk for itself. */
@@ -146,6 +168,7 @@ static void settle_written(struct cow_engine *e, struct cow_lane *lane, const st
                            uint32_t slot, uint32_t count) {
   if (t->result >= 0) {
     publish(e, lane->chunks + first, slot, count);
+    atomic_fetch_add_explicit(&e->chunks_copied, count, memory_order_relaxed);
     return;
   }
   for (uint32_t i = 0; i < count; i++) {
@@ -204,7 +227,7 @@ static void warn_once(struct cow_engine *e) {
     cow_engine_tell(e, COW_EVENT_STORAGE_HIGH, NULL, "the storage is nearly full");
 }
 
-/* Chunks first … last, which nobody has looked at: on the list of what is copied out, or covered already. */
+/* Chunks first … last, which nobody has looked at: on the list of what is copied out, or covered now. */
 static int cover_range(struct cow_engine *e, struct cow_lane *lane, uint64_t first, uint64_t last) {
   const uint32_t list_max = COW_COPY_BYTES_MAX / e->geometry.chunk_bytes;
   _Atomic uint64_t *p = cow_covered(e);
@@ -213,13 +236,16 @@ static int cover_range(struct cow_engine *e, struct cow_lane *lane, uint64_t fir
     uint32_t room = list_max - lane->chunk_count, count = 0;
     while (c + count <= last && count < room && !cow_is_covered(p, c + count))
       count++;
-    bool needed = false;
+    enum need need = NEED_NOTHING;
     if (count > 0)
-      count = find_alike(e, c, count, &needed);
-    for (uint32_t i = 0; needed && i < count; i++)
-      lane->chunks[lane->chunk_count++] = c + i;
-    if (!needed)
+      count = find_alike(e, c, count, &need);
+    uint32_t left_out = need == NEED_HOLE ? leave_out(e, c, count, lane->chunks + lane->chunk_count) : 0;
+    if (left_out > 0)
+      count = left_out;
+    else if (need == NEED_NOTHING)
       set_covered(p, c, count);
+    for (uint32_t i = 0; left_out == 0 && need != NEED_NOTHING && i < count; i++)
+      lane->chunks[lane->chunk_count++] = c + i;
     c += count > 0 ? count : 1;
     if (lane->chunk_count == list_max)
       r = copy_out(e, lane);

@@ -97,18 +97,27 @@ struct revert {
   uint64_t done_bytes;
 };
 
+/* Ranges are of whole chunks. What was free then is left as it is (E18). */
 static int put_back(uint64_t offset_bytes, uint64_t length_bytes, void *context) {
   struct revert *v = context;
-  for (uint64_t done = 0; done < length_bytes;) {
-    uint64_t left = length_bytes - done, piece = left < COW_REQUEST_BYTES_MAX ? left : COW_REQUEST_BYTES_MAX;
+  const uint32_t chunk_bytes = v->engine->geometry.chunk_bytes;
+  for (uint64_t done = 0, piece; done < length_bytes; done += piece) {
+    uint64_t left = length_bytes - done;
+    bool hole = false;
+    piece = left < COW_REQUEST_BYTES_MAX ? left : COW_REQUEST_BYTES_MAX;
+    uint64_t run = cow_shadow_run(v->shadow, (offset_bytes + done) / chunk_bytes,
+                                  (piece + chunk_bytes - 1) / chunk_bytes, &hole) *
+                   chunk_bytes;
+    piece = run < piece ? run : piece;
+    if (hole)
+      continue;
     int r = cow_shadow_read(v->shadow, v->buffer, piece, offset_bytes + done);
     if (r >= 0)
       r = cow_engine_write(v->engine, v->buffer, piece, offset_bytes + done);
     if (r < 0)
       return r;
-    done += piece;
+    v->done_bytes += piece;
   }
-  v->done_bytes += length_bytes;
   return 0;
 }
 

@@ -6,6 +6,8 @@
 #define COW_ENGINE_STATE_H
 
 #include "cow/engine.h"
+#include "cow/free-map.h"
+#include "cow/holes.h"
 #include "cow/io.h"
 #include "cow/map.h"
 #include "cow/shadows.h"
@@ -47,6 +49,7 @@ struct cow_engine {
   enum cow_full_policy full_policy;
   void (*event)(const struct cow_event *event, void *context);
   void *event_context;
+  cow_free_space_fn free_space;
 
   pthread_mutex_t control;              /* rank 1: begin, commit, abort */
   pthread_rwlock_t epoch;               /* rank 2 */
@@ -54,12 +57,15 @@ struct cow_engine {
   pthread_mutex_t reclaim;              /* rank 4: one frees at a time, and open counts */
   pthread_rwlock_t map_lock;            /* rank 5 */
   struct cow_map map;
+  struct cow_holes holes;
+  struct cow_free_map free_map;
 
   _Atomic uint32_t live_count;
   _Atomic uint32_t kept_count;           /* of these, those that outlive the run */
   _Atomic uint32_t newest_live;          /* number, 0: none */
   _Atomic uint32_t kept_number;          /* a revert needs it: not dropped for room. 0: none */
   unsigned open_counts[COW_SHADOWS_MAX]; /* under reclaim */
+  bool looked_at[COW_SHADOWS_MAX];       /* under reclaim: its place stays, but it may be deleted */
   unsigned char *buffers;                /* of the lanes */
   struct cow_lane *lanes;
   unsigned lane_count;
@@ -71,7 +77,7 @@ struct cow_engine {
   bool reclaimer_started, ending, reclaim_wanted; /* under reclaim */
   pthread_cond_t reclaim_change;
 
-  _Atomic uint64_t chunks_copied, bytes_written;
+  _Atomic uint64_t chunks_copied, chunks_left_out, bytes_written;
   atomic_bool warned;
 };
 
@@ -105,6 +111,14 @@ int cow_keep_read(struct cow_engine *e, uint32_t slot, uint64_t offset_bytes, vo
 
 /* shadow-read.c */
 uint32_t cow_shadow_number(const struct cow_shadow *s);
+/* How many of count chunks from chunk on are alike, and whether they are holes: free at the instant, written since.
+ */
+uint64_t cow_shadow_run(const struct cow_shadow *s, uint64_t chunk, uint64_t count, bool *ret_hole);
+/*
+ * The one of the present epoch, if it is live and was held; -ENOENT otherwise. It may be deleted while it is open:
+ * reads are -EIO then. *ret_older: number of the live one before it, 0 if there is none.
+ */
+int cow_shadow_open_held(struct cow_engine *e, struct cow_shadow **ret, uint32_t *ret_older);
 
 /* reclaim.c */
 /* After somebody who was live is not any more; under reclaim. */

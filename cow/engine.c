@@ -84,7 +84,7 @@ static int take_over_key(uint32_t slot, uint64_t key, void *context) {
   uint32_t epoch = cow_key_epoch(key), now = cow_epoch_now(e);
   if (slot >= e->map.slots_max || chunk >= cow_chunk_count(&e->geometry) || epoch == 0 || epoch > now)
     return -EUCLEAN;
-  int r = cow_storage_claim(e->storage, slot);
+  int r = slot < e->holes.first ? cow_storage_claim(e->storage, slot) : cow_holes_claim(&e->holes, slot);
   if (r < 0)
     return r;
   cow_map_insert(&e->map, slot, true);
@@ -107,12 +107,15 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
       .full_policy = options->full_policy,
       .event = options->event,
       .event_context = options->event_context,
+      .free_space = options->free_space,
   };
   int r = init_locks(e);
   if (r >= 0)
     r = init_lanes(e, options->lanes);
   if (r >= 0)
-    r = cow_map_init(&e->map, e->arena->keys, e->arena->header->slots_max);
+    r = cow_map_init(&e->map, e->arena->keys, e->arena->header->slots_max + e->arena->holes_max);
+  if (r >= 0)
+    r = cow_holes_init(&e->holes, e->arena->header->slots_max, e->arena->holes_max);
   if (r < 0) {
     cow_engine_close(e);
     return error_set(err, r, UMBRA_REASON_INTERNAL, "memory for the engine");
@@ -125,6 +128,8 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
                     "taking over the last server's shadow copies: its table is damaged");
   else
     r = cow_reclaim_start(e, err);
+  if (r >= 0)
+    r = cow_free_map_start(e, err);
   if (r < 0) {
     cow_engine_close(e);
     return r;
@@ -136,8 +141,10 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
 void cow_engine_close(struct cow_engine *e) {
   if (!e)
     return;
+  cow_free_map_stop(e);
   cow_reclaim_stop(e);
   cow_map_done(&e->map);
+  cow_holes_done(&e->holes);
   for (unsigned i = 0; i < e->lane_count; i++)
     cow_io_done(&e->lanes[i].io);
   free(e->lanes);
@@ -318,6 +325,7 @@ static int begin_locked(struct cow_engine *e, const char *id, struct umbra_error
   s->number = h->next_number++;
   s->created_ns = 0;
   atomic_store(&s->kept, COW_KEPT_NOT);
+  s->held = 0;
   return cow_shadow_move(s, COW_SHADOW_EVENT_BEGIN);
 }
 
@@ -328,7 +336,7 @@ int cow_engine_begin(struct cow_engine *e, const char *id, struct umbra_error *e
   return r;
 }
 
-int cow_engine_commit(struct cow_engine *e, const char *id) {
+int cow_engine_commit(struct cow_engine *e, const char *id, bool held) {
   pthread_mutex_lock(&e->control);
   struct cow_arena_header *h = e->arena->header;
   struct cow_arena_shadow *s = cow_shadows_find(h, id);
@@ -337,12 +345,14 @@ int cow_engine_commit(struct cow_engine *e, const char *id) {
     pthread_rwlock_wrlock(&e->epoch);
     uint64_t region = (atomic_load(&h->instant) & 1) ^ 1;
     s->created_ns = clock_realtime_ns();
+    s->held = held;
     atomic_store(&h->instant, (uint64_t)s->number << 1 | region);
     r = cow_shadow_move(s, COW_SHADOW_EVENT_COMMIT);
     atomic_store(&e->newest_live, s->number);
     atomic_fetch_add(&e->live_count, 1);
     atomic_fetch_add(&e->kept_count, atomic_load(&s->kept) != COW_KEPT_NOT);
     pthread_rwlock_unlock(&e->epoch);
+    cow_free_map_wake(e);
   }
   pthread_mutex_unlock(&e->control);
   return r;
@@ -423,8 +433,10 @@ size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_
 void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret) {
   *ret = (struct cow_engine_status){
       .chunks_copied = atomic_load(&e->chunks_copied),
+      .chunks_left_out = atomic_load(&e->chunks_left_out),
+      .free_known = atomic_load(&e->free_map.number) == cow_epoch_now(e) && cow_epoch_now(e) > 0,
       .bytes_written = atomic_load(&e->bytes_written),
-      .memory_bytes = cow_arena_memory_bytes(e->arena),
+      .memory_bytes = cow_arena_memory_bytes(e->arena) + atomic_load(&e->free_map.memory_bytes),
       .shadows = atomic_load(&e->live_count),
       .kept = atomic_load(&e->kept_count),
   };
@@ -437,7 +449,8 @@ bool cow_engine_check(struct cow_engine *e) {
   pthread_rwlock_rdlock(&e->map_lock);
   struct cow_storage_status status;
   cow_storage_status(e->storage, &status);
-  bool ok = cow_map_check(&e->map) && (uint64_t)e->map.count * e->geometry.chunk_bytes == status.used_bytes;
+  bool ok = cow_map_check(&e->map) &&
+            (uint64_t)(e->map.count - cow_holes_used(&e->holes)) * e->geometry.chunk_bytes == status.used_bytes;
   pthread_rwlock_unlock(&e->map_lock);
   pthread_mutex_unlock(&e->reclaim);
   pthread_rwlock_unlock(&e->epoch);

@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "cow/arena.h"
+#include "cow/free-space/free-space.h"
 #include "cow/geometry.h"
 #include "cow/ledger.h"
 #include "cow/storage.h"
@@ -36,6 +37,10 @@ struct cow_event {
 
 enum { COW_LANES_MAX = 32 };
 
+/* As free_space_visit(). */
+typedef int (*cow_free_space_fn)(const struct free_space_source *source, free_space_visit_fn visit,
+                                 void *visit_context, struct umbra_error *err);
+
 struct cow_engine_options {
   int origin_fd;               /* O_RDWR | O_DIRECT; borrowed */
   struct cow_storage *storage; /* borrowed */
@@ -46,6 +51,8 @@ struct cow_engine_options {
   /* From whatever thread it happens on, with locks held: must not block, nor call the engine. May be NULL. */
   void (*event)(const struct cow_event *event, void *context);
   void *event_context;
+  /* Says what a shadow copy had free, so that it is not copied (E18). NULL: all is. */
+  cow_free_space_fn free_space;
 };
 
 /*
@@ -80,15 +87,18 @@ int cow_engine_flush(struct cow_engine *e);
 
 /*
  * Making one: begin (memory, a place in the table) → commit → settle; abort before commit. One at a time, -EBUSY.
- * commit is the instant: writes under way end before it, new ones wait for it; no memory, no I/O of its own.
+ * commit is the instant: writes under way end before it, new ones wait for it; no memory, no I/O of its own. held:
+ * the filesystem is frozen, so that the shadow copy's structures are whole and say what is free; what is free is then
+ * not copied, and reads of it give its content or zeros.
  */
 int cow_engine_begin(struct cow_engine *e, const char *id, struct umbra_error *err);
-int cow_engine_commit(struct cow_engine *e, const char *id);
+int cow_engine_commit(struct cow_engine *e, const char *id, bool held);
 int cow_engine_abort(struct cow_engine *e, const char *id, struct umbra_error *err);
 
 /*
- * One that outlives the machine's run (E13 to E17): keep between begin and commit, -EOPNOTSUPP without a ledger; settle
- * after commit, again if it is not known whether it was done: only then a crash leaves it. -EIO: it was dropped.
+ * One that outlives the machine's run (E13 to E17): keep between begin and commit, -EOPNOTSUPP without a ledger;
+ * settle after commit, again if it is not known whether it was done: only then a crash leaves it. -EIO: it was
+ * dropped.
  */
 int cow_engine_keep(struct cow_engine *e, const char *id, struct umbra_error *err);
 int cow_engine_settle(struct cow_engine *e, const char *id, struct umbra_error *err);
@@ -99,6 +109,8 @@ int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct u
 void cow_engine_drop_all(struct cow_engine *e, const char *why);
 /* Until nothing waits to be freed. */
 void cow_engine_wait_reclaimed(struct cow_engine *e);
+/* Until it is known what the newest one had free, or that this cannot be known. */
+void cow_engine_wait_free_known(struct cow_engine *e);
 
 /* Reading one. A handle keeps it from being deleted, not from being dropped: then -EIO. Buffers as for the live
  * volume. */
@@ -121,6 +133,8 @@ size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_
 
 struct cow_engine_status {
   uint64_t chunks_copied, bytes_written; /* since the server started */
+  uint64_t chunks_left_out;              /* written, not copied: free in the newest shadow copy */
+  bool free_known;                       /* of the newest shadow copy: what it had free */
   uint64_t memory_bytes;
   uint32_t shadows; /* live ones */
   uint32_t kept;    /* of these, those that outlive the run */

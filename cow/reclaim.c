@@ -34,9 +34,13 @@ static int visit_slot(uint32_t slot, uint64_t key, void *context) {
   cow_map_remove(&e->map, slot);
   atomic_store_explicit(&e->arena->keys[slot], 0, memory_order_release);
   pthread_rwlock_unlock(&e->map_lock);
-  if (e->ledger)
-    cow_ledger_forget(e->ledger, slot);
-  cow_storage_put(e->storage, slot);
+  if (cow_holes_has(&e->holes, slot))
+    cow_holes_put(&e->holes, slot);
+  else {
+    if (e->ledger)
+      cow_ledger_forget(e->ledger, slot);
+    cow_storage_put(e->storage, slot);
+  }
   p->freed++;
   return 0;
 }
@@ -141,7 +145,7 @@ void cow_reclaim_wake(struct cow_engine *e) {
 /* Not while somebody has it open (deleted by force): its place in the table must not become another's under him. */
 static void finish_deleted(struct cow_engine *e) {
   for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
-    if (e->open_counts[i] == 0)
+    if (e->open_counts[i] == 0 && !e->looked_at[i])
       (void)cow_shadow_move(&e->arena->header->shadows[i], COW_SHADOW_EVENT_RECLAIMED);
 }
 

@@ -6,12 +6,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct cow_shadow {
   struct cow_engine *engine;
   struct cow_arena_shadow *entry;
   size_t index;
   uint32_t number; /* at the time of opening */
+  bool looks;      /* of the engine itself: does not keep it from being deleted */
 };
 
 uint32_t cow_shadow_number(const struct cow_shadow *s) { return s->number; }
@@ -40,33 +42,70 @@ int cow_shadow_open(struct cow_engine *e, const char *id, struct cow_shadow **re
   return r;
 }
 
+int cow_shadow_open_held(struct cow_engine *e, struct cow_shadow **ret, uint32_t *ret_older) {
+  struct cow_shadow *s = calloc(1, sizeof *s);
+  if (!s)
+    return -ENOMEM;
+  struct cow_arena_header *h = e->arena->header;
+  pthread_mutex_lock(&e->reclaim);
+  struct cow_arena_shadow *entry = cow_shadows_newest(h, 0);
+  int r = entry && entry->held && entry->number == cow_epoch_now(e) ? 0 : -ENOENT;
+  if (r == 0) {
+    const struct cow_arena_shadow *older = cow_shadows_newest(h, entry->number);
+    *s = (struct cow_shadow){
+        .engine = e, .entry = entry, .index = (size_t)(entry - h->shadows), .number = entry->number, .looks = true};
+    *ret_older = older ? older->number : 0;
+    e->looked_at[s->index] = true;
+  }
+  pthread_mutex_unlock(&e->reclaim);
+  if (r < 0)
+    free(s);
+  else
+    *ret = s;
+  return r;
+}
+
 void cow_shadow_close(struct cow_shadow *s) {
   if (!s)
     return;
-  pthread_mutex_lock(&s->engine->reclaim);
-  if (--s->engine->open_counts[s->index] == 0)
-    s->engine->reclaim_wanted |=
-        cow_shadow_state_of(s->entry) == COW_SHADOW_DELETING; /* by force, while it was open */
-  pthread_cond_broadcast(&s->engine->reclaim_change);
-  pthread_mutex_unlock(&s->engine->reclaim);
+  struct cow_engine *e = s->engine;
+  pthread_mutex_lock(&e->reclaim);
+  if (s->looks)
+    e->looked_at[s->index] = false;
+  else
+    e->open_counts[s->index]--;
+  if (e->open_counts[s->index] == 0)
+    e->reclaim_wanted |= cow_shadow_state_of(s->entry) == COW_SHADOW_DELETING; /* meanwhile */
+  pthread_cond_broadcast(&e->reclaim_change);
+  pthread_mutex_unlock(&e->reclaim);
   free(s);
 }
 
-/* How many chunks from chunk on (of count) lie together: in slots in a row from *ret_slot, or all in the origin
- * (COW_SLOT_NONE). */
+/*
+ * How many chunks from chunk on (of count) lie together: in slots in a row from *ret_slot, all with data or all
+ * without, or all in the origin (COW_SLOT_NONE).
+ */
 static uint64_t find_run(struct cow_engine *e, uint32_t number, uint64_t chunk, uint64_t count, uint32_t *ret_slot) {
   uint64_t run = 1;
   pthread_rwlock_rdlock(&e->map_lock);
   uint32_t slot = cow_map_find(&e->map, chunk, number);
-  while (run < count && cow_map_find(&e->map, chunk + run, number) == (slot == COW_SLOT_NONE ? slot : slot + run))
+  while (run < count && cow_map_find(&e->map, chunk + run, number) == (slot == COW_SLOT_NONE ? slot : slot + run) &&
+         (slot >= e->holes.first || slot + run < e->holes.first))
     run++;
   pthread_rwlock_unlock(&e->map_lock);
   *ret_slot = slot;
   return run;
 }
 
-/* One run of [offset, offset + length): from storage, or from the origin if that has not been overwritten meanwhile
- * (E4). */
+uint64_t cow_shadow_run(const struct cow_shadow *s, uint64_t chunk, uint64_t count, bool *ret_hole) {
+  uint32_t slot;
+  uint64_t run = find_run(s->engine, s->number, chunk, count, &slot);
+  *ret_hole = cow_holes_has(&s->engine->holes, slot);
+  return run;
+}
+
+/* One run of [offset, offset + length): zeros, from storage, or from the origin if that has not been overwritten
+ * meanwhile (E4). */
 static int read_run(struct cow_engine *e, uint32_t number, unsigned char *buffer, uint64_t length, uint64_t offset,
                     uint64_t *ret_done) {
   const uint32_t chunk_bytes = e->geometry.chunk_bytes;
@@ -75,6 +114,10 @@ static int read_run(struct cow_engine *e, uint32_t number, unsigned char *buffer
   uint64_t run = find_run(e, number, chunk, last - chunk + 1, &slot);
   uint64_t end = (chunk + run) * chunk_bytes, bytes = end - offset < length ? end - offset : length;
   *ret_done = bytes;
+  if (cow_holes_has(&e->holes, slot)) {
+    memset(buffer, 0, bytes);
+    return 0;
+  }
   if (slot != COW_SLOT_NONE)
     return cow_keep_read(e, slot, offset % chunk_bytes, buffer, bytes);
   int r = fd_pread_all(e->origin_fd, buffer, bytes, offset);

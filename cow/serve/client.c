@@ -106,9 +106,10 @@ int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struc
   return r;
 }
 
-int cow_client_commit(int fd, const char *id, int timeout_ms) {
+int cow_client_commit(int fd, const char *id, bool held, int timeout_ms) {
   char buffer[256];
-  int n = snprintf(buffer, sizeof buffer, "{\"do\":\"commit\",\"id\":\"%s\"}", id);
+  int n =
+      snprintf(buffer, sizeof buffer, "{\"do\":\"commit\",\"id\":\"%s\",\"held\":%s}", id, held ? "true" : "false");
   if (n < 0 || (size_t)n >= sizeof buffer)
     return -EINVAL;
   if (send(fd, buffer, (size_t)n, MSG_NOSIGNAL) < 0)

@@ -6,16 +6,20 @@
  *     {"do": VERB, …}  →  {"ok": true, …}  or  {"error": {"code": -28, "reason": 8, "message": "…"}}
  *
  *   begin   id, keep (it is to outlive the machine's run)
- *   commit  id                     the instant: no memory, no I/O
+ *   commit  id, held               the instant: no memory, no I/O. held: the filesystem is frozen
  *   abort   id
  *   settle  id                     of one to keep, after commit: now it does. Again, if no answer came
  *   delete  id, force
  *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent}], at most
- * COW_LIST_MAX; more status                      →  name, origin, device, storage, pid, supervisor_pid, servers,
- * chunk_bytes, volume_bytes, used_bytes, limit_bytes, over_warning, chunks_copied, bytes_written, memory_bytes,
- * shadows (live ones), kept (of these), dropped (how many), shadows_max, persistent (is the storage) diff    from, to
- * or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more start_bytes revert  id →
- * bytes events  since               →  events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them
+ *                                  COW_LIST_MAX; more
+ *   status                      →  name, origin, device, storage, pid, supervisor_pid, servers, chunk_bytes,
+ *                                  volume_bytes, used_bytes, limit_bytes, over_warning, chunks_copied,
+ *                                  chunks_left_out, free_known, bytes_written, memory_bytes, shadows (live ones),
+ *                                  kept (of these), dropped (how many), shadows_max, persistent (is the storage)
+ *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
+ *           start_bytes
+ *   revert  id                  →  bytes
+ *   events  since               →  events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them
  *
  * What a connection began and did not commit is aborted when it closes.
  */
@@ -25,6 +29,7 @@
 #include "common/error.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 enum {
@@ -47,8 +52,8 @@ int cow_client_connect(const char *directory, int *ret_fd, struct umbra_error *e
 /* One call. The request is taken. The server's error becomes *err. *ret (may be NULL) is the caller's. -ETIMEDOUT. */
 int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struct umbra_error *err);
 
-/* The commit of a hold: allocates nothing. */
-int cow_client_commit(int fd, const char *id, int timeout_ms);
+/* The commit of a hold: allocates nothing. held: the filesystem on the volume is frozen now. */
+int cow_client_commit(int fd, const char *id, bool held, int timeout_ms);
 
 /*
  * All shadow copies that the volume with this directory has, by id: {id: {"state", "why", …}} as `list` gives them.

@@ -86,7 +86,7 @@ static int do_commit(struct control *c, const json_t *request, char begun[37], j
   if (begun[0] == '\0' || strcmp(begun, id_of(request)) != 0)
     return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "this connection has not begun shadow copy %s",
                      id_of(request));
-  int r = cow_engine_commit(c->engine, begun);
+  int r = cow_engine_commit(c->engine, begun, json_is_true(json_object_get(request, "held")));
   if (r < 0)
     return error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is not begun", begun);
   begun[0] = '\0';
@@ -155,15 +155,17 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
   const struct cow_geometry *g = cow_engine_geometry(c->engine);
   cow_engine_status(c->engine, &s);
   *ret = json_pack(
-      "{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:b}",
+      "{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, "
+      "s:b}",
       "ok", 1, "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
       c->seat->storage, "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes",
       (json_int_t)g->volume_bytes, "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes",
       (json_int_t)s.storage.limit_bytes, "over_warning", s.storage.over_warning, "chunks_copied",
-      (json_int_t)s.chunks_copied, "bytes_written", (json_int_t)s.bytes_written, "memory_bytes",
-      (json_int_t)s.memory_bytes, "supervisor_pid", atomic_load(&c->seat->supervisor_pid), "servers",
-      (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows, "dropped", dropped, "shadows_max",
-      (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent", c->seat->storage_start_bytes > 0);
+      (json_int_t)s.chunks_copied, "chunks_left_out", (json_int_t)s.chunks_left_out, "free_known", s.free_known,
+      "bytes_written", (json_int_t)s.bytes_written, "memory_bytes", (json_int_t)s.memory_bytes, "supervisor_pid",
+      atomic_load(&c->seat->supervisor_pid), "servers", (int)atomic_load(&c->seat->servers), "shadows",
+      (int)s.shadows, "dropped", dropped, "shadows_max", (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent",
+      c->seat->storage_start_bytes > 0);
   return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the volume");
 }
 

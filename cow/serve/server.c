@@ -113,7 +113,8 @@ static int start(struct server *s, struct umbra_error *err) {
                                       .full_policy = (enum cow_full_policy)s->seat->full_policy,
                                       .lanes = lanes < COW_LANES_MAX ? lanes : COW_LANES_MAX,
                                       .event = control_note_event,
-                                      .event_context = s->control};
+                                      .event_context = s->control,
+                                      .free_space = free_space_visit};
   r = cow_engine_open(&engine, &s->engine, err);
   if (r < 0)
     return r;

@@ -85,7 +85,8 @@ static int cow_prepare(struct shadow *s, struct umbra_error *err) {
 
 static int cow_commit(struct shadow *s, struct umbra_error *err) {
   struct cow *c = s->state;
-  int r = cow_client_commit(c->fd, s->id, COMMIT_TIMEOUT_MS);
+  /* PROVIDER_HOLD_NEEDED: frozen, or this is not called. */
+  int r = cow_client_commit(c->fd, s->id, s->volume->can_freeze, COMMIT_TIMEOUT_MS);
   if (r < 0)
     return error_code(err, r, "the server of the attached volume '%s'", c->directory);
   return 0;

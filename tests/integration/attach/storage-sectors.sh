@@ -39,12 +39,14 @@ for type in ext4 xfs; do
   mkfs.ext4 -q -F "/dev/umbra/$ATTACHED"
   mount "/dev/umbra/$ATTACHED" "$WORK/v"
   echo before >"$WORK/v/file"
+  # Nearly nothing is free: what is would not be copied.
+  ! dd if=/dev/zero of="$WORK/v/full" bs=1M conv=fsync status=none 2>"$WORK/dd" || fail "the volume does not become full"
   id=$("$UMBRA" --json create --no-writers --provider cow "$WORK/v" | jq -r '.set.shadows[0].id')
   image=$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt/shadow-$id
   sum=$(dd if="$image" bs=10M count=1 iflag=fullblock status=none | sha256sum)
   unmount_alone "$WORK/v"
   dd if=/dev/urandom of="/dev/umbra/$ATTACHED" bs=1M count=20 oflag=direct status=none
-  [ "$(attached_status "$ATTACHED" chunks_copied)" -ge 1280 ] || fail "$type: nothing was copied: nothing is proven"
+  [ "$(attached_status "$ATTACHED" chunks_copied)" -ge 1000 ] || fail "$type: nothing was copied: nothing is proven"
   [ "$(dd if="$image" bs=512 count=20480 iflag=direct status=none | sha256sum)" = "$sum" ] || fail "$type: the shadow copy cannot be read by the sector"
   tree=$("$UMBRA" mount "$id")
   [ "$(cat "$tree/file")" = before ] || fail "$type: the shadow copy is not what the volume was"

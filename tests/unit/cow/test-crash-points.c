@@ -267,7 +267,7 @@ static void step_make(struct run *r) {
     assert_int_equal(cow_engine_keep(r->machine.engine, s->id, &err), 0);
   memcpy(s->bytes, r->live, VOLUME_BYTES);
   s->made = position_now();
-  assert_int_equal(cow_engine_commit(r->machine.engine, s->id), 0);
+  assert_int_equal(cow_engine_commit(r->machine.engine, s->id, true), 0);
   if (!s->kept)
     return;
   /* The volume goes on in between. */

@@ -2,7 +2,9 @@
 /*
  * The engine against a model: random writes, zeroes, shadow copies made, read, deleted, reverted, servers that die,
  * storage that fills up and that fails, one thread and several.  The model is a plain copy of the volume for each
- * shadow copy.  The seed is printed; UMBRA_SEED repeats a run, UMBRA_STEPS lengthens it.
+ * shadow copy.  What a volume has free is told by its first bytes, a bit a chunk, so that it differs from instant to
+ * instant; such a chunk of a shadow copy is what it was or zeros.  The seed is printed; UMBRA_SEED repeats a run,
+ * UMBRA_STEPS lengthens it.
  */
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -11,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,6 +36,7 @@ struct rig {
   uint64_t storage_bytes;
   unsigned events[2]; /* by kind */
   uint64_t seed;
+  cow_free_space_fn free_space;
 };
 
 struct model {
@@ -72,6 +76,30 @@ static void count_event(const struct cow_event *event, void *context) {
   __atomic_fetch_add(&r->events[event->kind], 1, __ATOMIC_RELAXED);
 }
 
+/* The filesystem of these tests: bit c of its first bytes says that chunk c is free; those bytes never are. */
+static bool is_free(const unsigned char *volume, uint64_t chunk) {
+  return chunk > 0 && volume[chunk / 8] >> (chunk % 8) & 1;
+}
+
+/* In pieces that do not end where chunks do. */
+static int visit_free(const struct free_space_source *source, free_space_visit_fn visit, void *context,
+                      struct umbra_error *err) {
+  enum { BITS_BYTES = VOLUME_BYTES / CHUNK / 8 + 1 };
+  unsigned char bits[BITS_BYTES];
+  (void)err;
+  int r = source->read(source->context, bits, 5, 0);
+  if (r == 0)
+    r = source->read(source->context, bits + 5, sizeof bits - 5, 5);
+  for (uint64_t c = 0; c * CHUNK < VOLUME_BYTES && r == 0; c++) {
+    uint64_t at = c * CHUNK, bytes = VOLUME_BYTES - at < CHUNK ? VOLUME_BYTES - at : CHUNK;
+    if (!is_free(bits, c))
+      continue;
+    if ((r = visit(context, at, 512)) == 0)
+      r = visit(context, at + 512, bytes - 512);
+  }
+  return r;
+}
+
 static void start_server(struct rig *r) {
   struct umbra_error err = {0};
   struct cow_storage_options so = {.fd = r->storage_fd, .chunk_bytes = CHUNK, .limit_bytes = r->storage_bytes};
@@ -82,7 +110,8 @@ static void start_server(struct rig *r) {
                                   .full_policy = r->policy,
                                   .lanes = 3, /* fewer than the threads */
                                   .event = count_event,
-                                  .event_context = r};
+                                  .event_context = r,
+                                  .free_space = r->free_space};
   if (cow_engine_open(&eo, &r->engine, &err) < 0)
     fail_msg("%s", err.message);
 }
@@ -104,14 +133,20 @@ static void restart_server(struct rig *r) {
   start_server(r);
 }
 
-static void set_up(struct rig *r, uint64_t storage_bytes, enum cow_full_policy policy) {
+static void set_up_free(struct rig *r, uint64_t storage_bytes, enum cow_full_policy policy,
+                        cow_free_space_fn free_space) {
   struct umbra_error err = {0};
   struct cow_geometry g = {.volume_bytes = VOLUME_BYTES, .chunk_bytes = CHUNK};
-  *r = (struct rig){.storage_bytes = storage_bytes, .policy = policy, .seed = seed_of_run()};
+  *r =
+      (struct rig){.storage_bytes = storage_bytes, .policy = policy, .seed = seed_of_run(), .free_space = free_space};
   r->origin_fd = file_of("origin", VOLUME_BYTES);
   r->storage_fd = file_of("storage", 0);
   assert_int_equal(cow_arena_create(&r->arena, &g, (uint32_t)(storage_bytes / CHUNK), &err), 0);
   start_server(r);
+}
+
+static void set_up(struct rig *r, uint64_t storage_bytes, enum cow_full_policy policy) {
+  set_up_free(r, storage_bytes, policy, NULL);
 }
 
 static void tear_down(struct rig *r) {
@@ -129,7 +164,7 @@ static void name_model(struct model *m, uint64_t *random) {
 static int make_shadow(struct cow_engine *e, const char *id) {
   struct umbra_error err = {0};
   int r = cow_engine_begin(e, id, &err);
-  return r < 0 ? r : cow_engine_commit(e, id);
+  return r < 0 ? r : cow_engine_commit(e, id, true);
 }
 
 /* Reads a shadow copy in pieces of odd sizes; -EIO when it was dropped. */
@@ -165,12 +200,24 @@ struct oracle {
   unsigned char *live, *scratch;
   struct model models[MODELS_MAX];
   size_t count;
-  uint64_t random, compared, dropped;
+  uint64_t random, compared, dropped, zeros, left_out;
 };
 
 static void forget_model(struct oracle *o, size_t i) {
   free(o->models[i].bytes);
   memmove(&o->models[i], &o->models[i + 1], (--o->count - i) * sizeof o->models[0]);
+}
+
+/* Chunks that were free in the model and are zeros become the model's. */
+static void take_free(struct oracle *o, unsigned char *found, const unsigned char *model) {
+  static const unsigned char zeros[CHUNK];
+  for (uint64_t at = 0; at < VOLUME_BYTES; at += CHUNK) {
+    uint64_t bytes = VOLUME_BYTES - at < CHUNK ? VOLUME_BYTES - at : CHUNK;
+    if (!is_free(model, at / CHUNK) || memcmp(found + at, zeros, bytes) != 0 || memcmp(model + at, zeros, bytes) == 0)
+      continue;
+    memcpy(found + at, model + at, bytes);
+    o->zeros++;
+  }
 }
 
 static void compare(struct oracle *o, size_t i) {
@@ -184,6 +231,8 @@ static void compare(struct oracle *o, size_t i) {
     return;
   }
   assert_int_equal(r, 0);
+  if (o->rig.free_space)
+    take_free(o, o->scratch, m->bytes);
   if (memcmp(o->scratch, m->bytes, VOLUME_BYTES) != 0)
     for (uint64_t b = 0; b < VOLUME_BYTES; b++)
       if (o->scratch[b] != m->bytes[b])
@@ -257,6 +306,8 @@ static void step_make(struct oracle *o) {
   memcpy(m->bytes, o->live, VOLUME_BYTES);
   assert_int_equal(make_shadow(o->rig.engine, m->id), 0);
   o->count++;
+  if (next_random(&o->random) % 2)
+    cow_engine_wait_free_known(o->rig.engine);
 }
 
 static void step_delete(struct oracle *o) {
@@ -277,10 +328,16 @@ static void step_revert(struct oracle *o) {
   size_t i = next_random(&o->random) % o->count;
   int r = cow_engine_revert(o->rig.engine, o->models[i].id, NULL, &err);
   /* It may drop the very one it goes back to when storage is short: then the volume is between the two. */
-  if (r == 0)
-    memcpy(o->live, o->models[i].bytes, VOLUME_BYTES);
-  else
-    assert_int_equal(fd_pread_all(o->rig.origin_fd, o->live, VOLUME_BYTES, 0), 0);
+  memcpy(o->scratch, o->live, VOLUME_BYTES);
+  assert_int_equal(fd_pread_all(o->rig.origin_fd, o->live, VOLUME_BYTES, 0), 0);
+  /* What was free then is what it was then, or is left as it is. */
+  for (uint64_t at = 0; at < VOLUME_BYTES && r == 0; at += CHUNK) {
+    const unsigned char *then = o->models[i].bytes;
+    uint64_t bytes = VOLUME_BYTES - at < CHUNK ? VOLUME_BYTES - at : CHUNK;
+    bool left = o->rig.free_space && is_free(then, at / CHUNK) && memcmp(o->live + at, o->scratch + at, bytes) == 0;
+    if (!left)
+      assert_memory_equal(o->live + at, then + at, bytes);
+  }
 }
 
 static void step_die(struct oracle *o) {
@@ -288,14 +345,17 @@ static void step_die(struct oracle *o) {
   bool begun = next_random(&o->random) % 2;
   if (begun)
     assert_int_equal(cow_engine_begin(o->rig.engine, "half-made", &err), 0);
+  struct cow_engine_status status;
+  cow_engine_status(o->rig.engine, &status);
+  o->left_out += status.chunks_left_out;
   restart_server(&o->rig);
   if (begun)
     assert_int_equal(cow_engine_abort(o->rig.engine, "half-made", &err), -ENOENT);
 }
 
-static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy) {
+static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy, cow_free_space_fn free_space) {
   struct oracle o = {.live = calloc(1, VOLUME_BYTES), .scratch = malloc(VOLUME_BYTES)};
-  set_up(&o.rig, storage_bytes, policy);
+  set_up_free(&o.rig, storage_bytes, policy, free_space);
   o.random = o.rig.seed;
   for (unsigned step = 0, steps = steps_of_run(); step < steps; step++) {
     unsigned dice = next_random(&o.random) % 1000;
@@ -332,9 +392,13 @@ static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy) {
   struct cow_engine_status status;
   cow_engine_status(o.rig.engine, &status);
   assert_int_equal(status.storage.used_bytes, 0);
-  print_message("compared %llu, dropped %llu, copied %llu chunks\n", (unsigned long long)o.compared,
-                (unsigned long long)o.dropped, (unsigned long long)status.chunks_copied);
+  o.left_out += status.chunks_left_out;
+  print_message("compared %llu, dropped %llu, copied %llu chunks, left out %llu, found %llu of them zeros\n",
+                (unsigned long long)o.compared, (unsigned long long)o.dropped,
+                (unsigned long long)status.chunks_copied, (unsigned long long)o.left_out,
+                (unsigned long long)o.zeros);
   assert_true(o.compared > 100);
+  assert_int_equal(o.left_out > 100 && o.zeros > 100, free_space != NULL);
   if (storage_bytes < (uint64_t)VOLUME_BYTES * MODELS_MAX)
     assert_true(o.dropped > 10 && o.rig.events[COW_EVENT_DROPPED] > 0 && o.rig.events[COW_EVENT_STORAGE_HIGH] > 0);
   free(o.live);
@@ -344,15 +408,23 @@ static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy) {
 
 static void equals_model(void **state) {
   (void)state;
-  run_oracle((uint64_t)VOLUME_BYTES * MODELS_MAX * 2, COW_FULL_DROP_OLDEST);
+  run_oracle((uint64_t)VOLUME_BYTES * MODELS_MAX * 2, COW_FULL_DROP_OLDEST, NULL);
 }
 static void equals_model_when_full(void **state) {
   (void)state;
-  run_oracle(500 * CHUNK, COW_FULL_DROP_OLDEST);
+  run_oracle(500 * CHUNK, COW_FULL_DROP_OLDEST, NULL);
 }
 static void equals_model_when_full_dropping_newest(void **state) {
   (void)state;
-  run_oracle(500 * CHUNK, COW_FULL_DROP_NEWEST);
+  run_oracle(500 * CHUNK, COW_FULL_DROP_NEWEST, NULL);
+}
+static void equals_model_but_for_what_was_free(void **state) {
+  (void)state;
+  run_oracle((uint64_t)VOLUME_BYTES * MODELS_MAX * 2, COW_FULL_DROP_OLDEST, visit_free);
+}
+static void equals_model_but_for_what_was_free_when_full(void **state) {
+  (void)state;
+  run_oracle(500 * CHUNK, COW_FULL_DROP_OLDEST, visit_free);
 }
 
 /* Several threads, each with sectors of its own (interleaved, so that they share chunks); one takes shadow copies and
@@ -370,21 +442,26 @@ struct member {
   unsigned index;
 };
 
+static uint64_t place_of(uint64_t n, unsigned index) {
+  return (n * 7919 % (COUNTERS / THREADS) * THREADS + index) * 512;
+}
+
 /* Writes its sectors in a fixed order, round and round: sector i of round r holds r. */
 static void *write_on(void *context) {
   struct member *m = context;
   struct crowd *c = m->crowd;
   unsigned char sector[512] __attribute__((aligned(512))), beside[512] __attribute__((aligned(512)));
   for (uint64_t n = 0; !atomic_load(&c->stop); n++) {
-    uint64_t slots = COUNTERS / THREADS, place = n * 7919 % slots * THREADS + m->index;
     memset(sector, 0, sizeof sector);
     uint64_t value = n + 1;
     memcpy(sector, &value, sizeof value);
     atomic_store(&c->issued[m->index], n + 1);
     /* Beside it a read of what others write: together. */
     struct cow_request together[] = {
-        {.write = true, .buffer = sector, .length_bytes = sizeof sector, .offset_bytes = place * 512},
-        {.buffer = beside, .length_bytes = sizeof beside, .offset_bytes = n * 977 % slots * THREADS * 512}};
+        {.write = true, .buffer = sector, .length_bytes = sizeof sector, .offset_bytes = place_of(n, m->index)},
+        {.buffer = beside,
+         .length_bytes = sizeof beside,
+         .offset_bytes = place_of(n * 31, (m->index + 1) % THREADS)}};
     cow_engine_run(c->rig.engine, together, 1 + n % 2);
     assert_int_equal(together[0].result, 0);
     assert_true(n % 2 == 0 || together[1].result == 0);
@@ -393,29 +470,47 @@ static void *write_on(void *context) {
   return NULL;
 }
 
-/* What thread `index` had written when the image was taken: must be all writes up to one, that one between low and
- * high. */
-static void check_prefix(const unsigned char *image, unsigned index, uint64_t low, uint64_t high) {
-  uint64_t slots = COUNTERS / THREADS, last = 0;
-  for (uint64_t p = 0; p < slots; p++) {
-    uint64_t value;
-    memcpy(&value, image + (p * THREADS + index) * 512, sizeof value);
-    last = value > last ? value : last;
-  }
-  assert_in_range(last, low, high);
-  for (uint64_t n = last > slots ? last - slots : 0; n < last; n++) {
-    uint64_t value;
-    memcpy(&value, image + (n * 7919 % slots * THREADS + index) * 512, sizeof value);
-    assert_int_equal(value, n + 1);
-  }
+static uint64_t value_at(const unsigned char *image, uint64_t at) {
+  uint64_t value;
+  memcpy(&value, image + at, sizeof value);
+  return value;
 }
 
-static void is_one_instant_of_a_crowd(void **state) {
-  (void)state;
+/*
+ * What of the first end_bytes thread `index` had written when the image was taken: must be all writes up to one, that
+ * one between low and high.
+ */
+static void check_prefix(const unsigned char *image, uint64_t end_bytes, unsigned index, uint64_t low,
+                         uint64_t high) {
+  const uint64_t slots = COUNTERS / THREADS;
+  uint64_t last = 0;
+  for (uint64_t n = 0; n < slots; n++)
+    if (place_of(n, index) < end_bytes && value_at(image, place_of(n, index)) > last)
+      last = value_at(image, place_of(n, index));
+  while (low > 0 && place_of(low - 1, index) >= end_bytes)
+    low--;
+  assert_in_range(last, low, high);
+  for (uint64_t n = last > slots ? last - slots : 0; n < last; n++)
+    if (place_of(n, index) < end_bytes)
+      assert_int_equal(value_at(image, place_of(n, index)), n + 1);
+}
+
+/* All but the first half. */
+enum { CROWD_USED_BYTES = VOLUME_BYTES / CHUNK / 2 * CHUNK };
+static int visit_second_half(const struct free_space_source *source, free_space_visit_fn visit, void *context,
+                             struct umbra_error *err) {
+  unsigned char looked_at[512];
+  (void)err;
+  int r = source->read(source->context, looked_at, sizeof looked_at, 0);
+  return r < 0 ? r : visit(context, CROWD_USED_BYTES, VOLUME_BYTES - CROWD_USED_BYTES);
+}
+
+static void run_crowd(cow_free_space_fn free_space) {
+  const uint64_t used_bytes = free_space ? CROWD_USED_BYTES : VOLUME_BYTES;
   struct crowd c = {0};
   struct member members[THREADS];
   pthread_t threads[THREADS];
-  set_up(&c.rig, (uint64_t)VOLUME_BYTES * 64, COW_FULL_DROP_OLDEST);
+  set_up_free(&c.rig, (uint64_t)VOLUME_BYTES * 64, COW_FULL_DROP_OLDEST, free_space);
   unsigned char *first = malloc(VOLUME_BYTES), *again = malloc(VOLUME_BYTES);
   for (unsigned i = 0; i < THREADS; i++) {
     members[i] = (struct member){&c, i};
@@ -429,15 +524,17 @@ static void is_one_instant_of_a_crowd(void **state) {
     assert_int_equal(cow_engine_begin(c.rig.engine, id, &err), 0);
     for (unsigned i = 0; i < THREADS; i++)
       low[i] = atomic_load(&c.done[i]);
-    assert_int_equal(cow_engine_commit(c.rig.engine, id), 0);
+    assert_int_equal(cow_engine_commit(c.rig.engine, id, true), 0);
     uint64_t high[THREADS];
     for (unsigned i = 0; i < THREADS; i++)
       high[i] = atomic_load(&c.issued[i]);
+    if (round % 2)
+      cow_engine_wait_free_known(c.rig.engine);
     assert_int_equal(read_whole(c.rig.engine, id, first), 0);
     for (unsigned i = 0; i < THREADS; i++)
-      check_prefix(first, i, low[i], high[i]);
+      check_prefix(first, used_bytes, i, low[i], high[i]);
     assert_int_equal(read_whole(c.rig.engine, id, again), 0);
-    assert_memory_equal(first, again, VOLUME_BYTES);
+    assert_memory_equal(first, again, used_bytes);
     if (round % 3)
       assert_int_equal(cow_engine_delete(c.rig.engine, id, false, &err), 0);
   }
@@ -445,9 +542,21 @@ static void is_one_instant_of_a_crowd(void **state) {
   for (unsigned i = 0; i < THREADS; i++)
     pthread_join(threads[i], NULL);
   assert_true(cow_engine_check(c.rig.engine));
+  struct cow_engine_status status;
+  cow_engine_status(c.rig.engine, &status);
+  assert_int_equal(status.chunks_left_out > 0, free_space != NULL);
   free(first);
   free(again);
   tear_down(&c.rig);
+}
+
+static void is_one_instant_of_a_crowd(void **state) {
+  (void)state;
+  run_crowd(NULL);
+}
+static void is_one_instant_of_a_crowd_where_half_is_free(void **state) {
+  (void)state;
+  run_crowd(visit_second_half);
 }
 
 static unsigned char *filled(unsigned char value, uint64_t bytes) {
@@ -630,18 +739,18 @@ static int collect(uint64_t offset, uint64_t length, void *context) {
 }
 
 /* Exactly the chunks written in between, also when shadow copies in between are gone. */
-static void difference_is_exact(void **state) {
-  (void)state;
+static void check_difference(cow_free_space_fn free_space) {
   struct rig r;
   struct umbra_error err = {0};
   enum { CHUNKS = VOLUME_BYTES / CHUNK + 1 };
-  set_up(&r, (uint64_t)VOLUME_BYTES * 64, COW_FULL_DROP_OLDEST);
+  set_up_free(&r, (uint64_t)VOLUME_BYTES * 64, COW_FULL_DROP_OLDEST, free_space);
   uint64_t random = r.seed;
   unsigned char written[8][CHUNKS] = {{0}}, expected[CHUNKS], seen[CHUNKS];
   CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
   for (unsigned s = 0; s < 8; s++) {
     char id[2] = {(char)('0' + s), '\0'};
     assert_int_equal(make_shadow(r.engine, id), 0);
+    cow_engine_wait_free_known(r.engine);
     for (unsigned i = 0; i < 40; i++) {
       uint64_t c = next_random(&random) % (CHUNKS - 1);
       assert_int_equal(cow_engine_write(r.engine, b, 512, c * CHUNK + 512), 0);
@@ -666,6 +775,147 @@ static void difference_is_exact(void **state) {
     }
   assert_int_equal(cow_engine_difference(r.engine, "4", "2", collect, seen, &err), -EINVAL);
   assert_int_equal(cow_engine_difference(r.engine, "3", NULL, collect, seen, &err), -ENOENT);
+  struct cow_engine_status status;
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.chunks_left_out > 0, free_space != NULL);
+  tear_down(&r);
+}
+
+static void difference_is_exact(void **state) {
+  (void)state;
+  check_difference(NULL);
+}
+static void difference_is_exact_of_what_was_free(void **state) {
+  (void)state;
+  check_difference(visit_second_half);
+}
+
+static int refuse_to_say(const struct free_space_source *source, free_space_visit_fn visit, void *context,
+                         struct umbra_error *err) {
+  (void)source;
+  int r = visit(context, 0, VOLUME_BYTES);
+  return r < 0 ? r : error_set(err, -EUCLEAN, UMBRA_REASON_DAMAGED, "its structures do not hold");
+}
+
+/* What is free is written and takes no space, as long as nobody older needs it; the next server knows the same. */
+static void free_chunks_take_no_space(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  struct cow_engine_status status;
+  set_up_free(&r, 64 * CHUNK, COW_FULL_STOP_WRITES, visit_second_half);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK), *whole = malloc(VOLUME_BYTES);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  cow_engine_wait_free_known(r.engine);
+  for (uint64_t at = CROWD_USED_BYTES; at + CHUNK <= VOLUME_BYTES; at += 2 * CHUNK)
+    assert_int_equal(cow_engine_write(r.engine, b, CHUNK, at), 0);
+  restart_server(&r);
+  cow_engine_wait_free_known(r.engine);
+  cow_engine_status(r.engine, &status);
+  assert_true(status.free_known);
+  /* The last chunk is short and free. */
+  assert_int_equal(cow_engine_write(r.engine, b, 512, VOLUME_BYTES - 512), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CROWD_USED_BYTES + CHUNK), 0);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.storage.used_bytes, 0);
+  assert_int_equal(status.chunks_left_out, 2);
+  assert_true(cow_engine_check(r.engine));
+  assert_int_equal(read_whole(r.engine, "a", whole), 0);
+  assert_int_equal(whole[CROWD_USED_BYTES] | whole[CROWD_USED_BYTES + CHUNK] | whole[VOLUME_BYTES - 512], 0);
+  /* One that is partly used is copied; one that all have free is not. */
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CROWD_USED_BYTES - 512), 0);
+  assert_int_equal(make_shadow(r.engine, "b"), 0);
+  cow_engine_wait_free_known(r.engine);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CROWD_USED_BYTES + 3 * CHUNK), 0);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.storage.used_bytes, CHUNK);
+  /* Not while one is live that is to outlive the run. */
+  atomic_store(&r.engine->kept_count, 1);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CROWD_USED_BYTES + 7 * CHUNK), 0);
+  atomic_store(&r.engine->kept_count, 0);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.storage.used_bytes, 2 * CHUNK);
+  /* The next server knows it of the newest only: one that an older one needs, too, is copied. */
+  restart_server(&r);
+  cow_engine_wait_free_known(r.engine);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CROWD_USED_BYTES), 0);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.storage.used_bytes, 2 * CHUNK);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CROWD_USED_BYTES + 5 * CHUNK), 0);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.storage.used_bytes, 3 * CHUNK);
+  /* Not held: nothing is known, everything is copied. */
+  assert_int_equal(cow_engine_begin(r.engine, "c", &err), 0);
+  assert_int_equal(cow_engine_commit(r.engine, "c", false), 0);
+  cow_engine_wait_free_known(r.engine);
+  cow_engine_status(r.engine, &status);
+  assert_false(status.free_known);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CROWD_USED_BYTES), 0);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.storage.used_bytes, 4 * CHUNK);
+  tear_down(&r);
+  /* What is refused half-way is not believed. */
+  set_up_free(&r, 64 * CHUNK, COW_FULL_STOP_WRITES, refuse_to_say);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  cow_engine_wait_free_known(r.engine);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.storage.used_bytes, CHUNK);
+  assert_false(status.free_known);
+  tear_down(&r);
+}
+
+/* The last slot of storage and the first without storage have numbers in a row, and are read as what they are. */
+static void holes_follow_the_last_slot(void **state) {
+  (void)state;
+  struct rig r;
+  enum { SLOTS = 64 };
+  const uint64_t from = CROWD_USED_BYTES - SLOTS * CHUNK;
+  set_up_free(&r, SLOTS * CHUNK, COW_FULL_STOP_WRITES, visit_second_half);
+  CLEANUP_FREE unsigned char *b = filled(1, (SLOTS + 1) * CHUNK), *whole = malloc(VOLUME_BYTES);
+  assert_int_equal(cow_engine_write(r.engine, b, (SLOTS + 1) * CHUNK, from), 0);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  cow_engine_wait_free_known(r.engine);
+  memset(b, 2, (SLOTS + 1) * CHUNK);
+  assert_int_equal(cow_engine_write(r.engine, b, (SLOTS + 1) * CHUNK, from), 0);
+  assert_int_equal(cow_map_find(&r.engine->map, CROWD_USED_BYTES / CHUNK, 1), SLOTS);
+  assert_int_equal(read_whole(r.engine, "a", whole), 0);
+  for (uint64_t at = from; at <= CROWD_USED_BYTES; at += CHUNK)
+    assert_int_equal(whole[at], at < CROWD_USED_BYTES);
+  tear_down(&r);
+}
+
+/* A look at what is free keeps nobody from deleting the shadow copy, and its place is not another's meanwhile. */
+static atomic_bool look_begun, look_may_end;
+static int look_slowly(const struct free_space_source *source, free_space_visit_fn visit, void *context,
+                       struct umbra_error *err) {
+  unsigned char b[512];
+  (void)visit;
+  (void)context;
+  (void)err;
+  atomic_store(&look_begun, true);
+  while (!atomic_load(&look_may_end))
+    (void)sched_yield();
+  return source->read(source->context, b, sizeof b, 0);
+}
+
+static void a_look_keeps_nobody_from_deleting(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  struct cow_shadow_info info[2];
+  set_up_free(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST, look_slowly);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  while (!atomic_load(&look_begun))
+    (void)sched_yield();
+  assert_int_equal(cow_engine_delete(r.engine, "a", false, &err), 0);
+  cow_engine_wait_reclaimed(r.engine);
+  assert_int_equal(cow_engine_list(r.engine, info, 2), 1);
+  assert_int_equal(info[0].state, COW_SHADOW_DELETING);
+  atomic_store(&look_may_end, true);
+  cow_engine_wait_free_known(r.engine);
+  cow_engine_wait_reclaimed(r.engine);
+  assert_int_equal(cow_engine_list(r.engine, info, 2), 0);
   tear_down(&r);
 }
 
@@ -721,7 +971,10 @@ int main(void) {
       cmocka_unit_test(equals_model),
       cmocka_unit_test(equals_model_when_full),
       cmocka_unit_test(equals_model_when_full_dropping_newest),
+      cmocka_unit_test(equals_model_but_for_what_was_free),
+      cmocka_unit_test(equals_model_but_for_what_was_free_when_full),
       cmocka_unit_test(is_one_instant_of_a_crowd),
+      cmocka_unit_test(is_one_instant_of_a_crowd_where_half_is_free),
       cmocka_unit_test(stop_writes_stops_them),
       cmocka_unit_test(failing_storage_drops),
       cmocka_unit_test(limits_are_named),
@@ -730,6 +983,10 @@ int main(void) {
       cmocka_unit_test(nothing_is_copied_for_nobody),
       cmocka_unit_test(revert_keeps_what_it_needs),
       cmocka_unit_test(difference_is_exact),
+      cmocka_unit_test(difference_is_exact_of_what_was_free),
+      cmocka_unit_test(free_chunks_take_no_space),
+      cmocka_unit_test(holes_follow_the_last_slot),
+      cmocka_unit_test(a_look_keeps_nobody_from_deleting),
       cmocka_unit_test(damaged_arenas_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
