@@ -220,9 +220,25 @@ static int drop_device(const json_t *shadow, const json_t *record, struct umbra_
   return device && image ? loop_drop(device, image, err) : 0;
 }
 
+/* All of them, before anything is removed: a set of which one is in use stays whole. */
+static int unmount_all(struct umbra_client *client, const json_t *set) {
+  CLEANUP_CLOSE int mounts_fd = open_mounts(client);
+  size_t i;
+  json_t *shadow;
+  json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
+    const char *shadow_id = json_get_string_or(shadow, "id", "");
+    int r = mounts_fd < 0 ? 0 : unmount_shadow(client, mounts_fd, shadow_id);
+    if (r < 0 && r != -ENOENT)
+      return error_prefix(&client->error, r, "deleting set %s", json_get_string_or(set, "id", ""));
+  }
+  return 0;
+}
+
 static int delete_entry(struct umbra_client *client, const json_t *entry) {
   const json_t *set = json_object_get(entry, "set");
-  CLEANUP_CLOSE int mounts_fd = open_mounts(client);
+  int unmounted = unmount_all(client, set);
+  if (unmounted < 0)
+    return unmounted;
   size_t i;
   json_t *shadow;
   json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
@@ -234,9 +250,7 @@ static int delete_entry(struct umbra_client *client, const json_t *entry) {
       return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND,
                        "shadow copy %s: its provider '%s' is not there", shadow_id, name);
     const json_t *record = json_object_get(made, "record");
-    int r = mounts_fd < 0 ? 0 : unmount_shadow(client, mounts_fd, shadow_id);
-    if (r >= 0 || r == -ENOENT)
-      r = drop_device(shadow, record, &client->error);
+    int r = drop_device(shadow, record, &client->error);
     if (r >= 0)
       r = p->remove(record, &client->error);
     if (r < 0)

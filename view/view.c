@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "view/beneath.h"
+#include "view/holder.h"
 #include "view/loop.h"
 #include "view/mount-list.h"
 #include "view/namespace-thread.h"
@@ -263,6 +264,18 @@ int view_attach(int view_fd, const char *directory, struct umbra_error *err) {
   return 0;
 }
 
+static int detach_failure(const struct listed_mount *m, int error, struct umbra_error *err) {
+  struct mount_holder holder;
+  if (error != EBUSY)
+    return error_code(err, -error, "unmounting '%s'", m->target);
+  if (!mount_holder_find(m->id, &holder))
+    return error_set(err, -EBUSY, UMBRA_REASON_BUSY,
+                     "unmounting '%s': it is in use, but not by a process that is seen", m->target);
+  return error_set(err, -EBUSY, UMBRA_REASON_BUSY,
+                   "unmounting '%s': process %d (%s) still uses it (`fuser -vm` names all that do)", m->target,
+                   (int)holder.pid, holder.name);
+}
+
 int view_detach(const char *directory, struct umbra_error *err) {
   CLEANUP_FREE char *path = realpath(directory, NULL);
   if (!path)
@@ -280,8 +293,7 @@ int view_detach(const char *directory, struct umbra_error *err) {
   for (size_t i = mounts.count; i-- > 0;) {
     const char *target = mounts.entries[i].target;
     if (mount_path_within(target, path) && umount2(target, UMOUNT_NOFOLLOW) < 0)
-      return error_errno(err, "unmounting '%s'%s", target,
-                         errno == EBUSY ? " (a program still uses it, `fuser -vm` names it)" : "");
+      return detach_failure(&mounts.entries[i], errno, err);
   }
   return 0;
 }

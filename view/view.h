@@ -28,7 +28,7 @@ int view_open(const json_t *record, const struct view_options *options, char **r
 /* Attaches what view_open() gave at an existing directory of this mount namespace. Nested trees come along. */
 int view_attach(int view_fd, const char *directory, struct umbra_error *err);
 
-/* Unmounts what is attached at directory, nested mounts first. -EBUSY if in use. */
+/* Unmounts what is attached at directory, nested mounts first. -EBUSY, with a process that uses it, if in use. */
 int view_detach(const char *directory, struct umbra_error *err);
 
 #endif

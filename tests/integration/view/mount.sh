@@ -32,7 +32,7 @@ cat "$WORK/at/null" 2>/dev/null && fail "a device node works in a shadow copy"
 touch "$WORK/at/x" 2>/dev/null && fail "a shadow copy can be written"
 exec 5<"$WORK/at/id"
 expect_status 125 "$VIEW_RUN" --detach "$WORK/at"
-expect_output "unmounting '$WORK/at' .*a program still uses it.*busy"
+expect_output "unmounting '$WORK/at': process $$ \\(mount.sh\\) still uses it"
 exec 5<&-
 detach
 expect_status 125 "$VIEW_RUN" --detach "$WORK/at"
