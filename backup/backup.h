@@ -47,6 +47,7 @@ struct backup_options {
 struct backup_volume {
   const char *mount_point; /* absolute */
   int root_fd;             /* its root as it was at the instant; the caller's */
+  bool copied;             /* file by file: their file flags are not the volume's, and not saved */
 };
 
 struct backup_totals {

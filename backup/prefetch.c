@@ -122,7 +122,7 @@ static void read_item(struct prefetch_item *item, struct index_record *scratch) 
     if (r < 0)
       (void)error_prefix(&item->error, r, "'/%s'", item->path);
   }
-  if (r == 0 && (item->kind == INDEX_FILE || item->kind == INDEX_DIRECTORY))
+  if (r == 0 && !item->copied && (item->kind == INDEX_FILE || item->kind == INDEX_DIRECTORY))
     item->attributes.flags = file_flags_read(item->fd, item->directory->fd, item->name);
   if (r == 0 && read_ahead(item))
     r = read_content(item);

@@ -43,6 +43,7 @@ struct prefetch_item {
   char name[TREE_NAME_BYTES_MAX + 1];
   struct statx status;
   struct earlier earlier;
+  bool copied; /* see backup.h: no file flags */
   /* read: */
   int fd;     /* of a file whose content is not in data; -1 otherwise */
   char *data; /* the whole content, status.stx_size bytes; NULL: not read ahead */

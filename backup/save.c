@@ -33,6 +33,7 @@ enum {
 
 struct saver {
   struct backup *b;
+  const struct walk_volume *volumes;
   struct walk *walk;
   struct prefetch *prefetch;
   struct link_table *links;
@@ -175,6 +176,7 @@ static int add_entry(struct saver *s, const struct walk_entry *e, struct umbra_e
   memcpy(item->name, e->name, strlen(e->name) + 1);
   item->status = e->status;
   item->kind = kind_of(e->status.stx_mode);
+  item->copied = s->volumes[e->volume].copied;
   item->need = PREFETCH_STORE;
   r = find_hard_link(s, item, err);
   if (r == 0 && s->base_record && strcmp(s->base_record->path, e->path) == 0) {
@@ -506,7 +508,9 @@ int backup_save(struct backup *b, const struct backup_volume *volumes, size_t vo
   s->b = b;
   s->position = b->base ? (uint32_t)json_array_size(b->base->manifest.chain) : 0;
   for (size_t i = 0; i < volume_count; i++)
-    walk_volumes[i] = (struct walk_volume){.mount_point = volumes[i].mount_point + 1, .root_fd = volumes[i].root_fd};
+    walk_volumes[i] = (struct walk_volume){
+        .mount_point = volumes[i].mount_point + 1, .root_fd = volumes[i].root_fd, .copied = volumes[i].copied};
+  s->volumes = walk_volumes;
   int r = place_sources(b, walk_volumes, volume_count, sources, err);
   if (r == 0)
     r = begin(s, began_ns, err);

@@ -19,6 +19,7 @@ struct level {
   struct directory *directory;
   struct listing *listing;
   size_t path_bytes; /* length of the directory's path */
+  size_t volume;
 };
 
 struct walk {
@@ -145,6 +146,7 @@ static int enter_source(struct walk *w, struct umbra_error *err) {
   w->entry.path = w->path;
   w->entry.name = w->name;
   w->entry.directory = w->source_directory;
+  w->entry.volume = s->volume;
   r = entry_status(w, err);
   return r < 0 ? error_prefix(err, r, "source '/%s' is not there at the instant of the backup", s->path) : r;
 }
@@ -165,6 +167,7 @@ static int descend(struct walk *w, struct umbra_error *err) {
   if (!top->directory)
     return error_code(err, -ENOMEM, "opening directory '/%s'", w->path);
   top->path_bytes = strlen(w->path);
+  top->volume = w->entry.volume;
   w->depth++;
   int r = listing_read(fd, &w->listing_bytes, w->spool_dir_fd, &top->listing, err);
   return r < 0 ? error_prefix(err, r, "directory '/%s'", w->path) : 0;
@@ -221,7 +224,8 @@ static int next(struct walk *w, struct umbra_error *err) {
     }
     if (source_is_here(w))
       return enter_source(w, err);
-    w->entry = (struct walk_entry){.path = w->path, .name = w->name, .directory = top->directory};
+    w->entry =
+        (struct walk_entry){.path = w->path, .name = w->name, .directory = top->directory, .volume = top->volume};
     return entry_status(w, err);
   }
   return w->next_source < w->source_count ? enter_source(w, err) : 0;

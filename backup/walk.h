@@ -23,6 +23,7 @@ enum { WALK_SOURCES_MAX = 1000 };
 struct walk_volume {
   const char *mount_point; /* as tree path: "" for /, "srv" for /srv */
   int root_fd;             /* the caller's */
+  bool copied;             /* see backup.h */
 };
 
 struct walk_source {
@@ -35,6 +36,7 @@ struct walk_entry {
   const char *name;            /* in directory; "." for a source that is its volume's root */
   struct directory *directory; /* the walk's until the next call: take a reference to keep it */
   struct statx status;         /* STATX_BASIC_STATS */
+  size_t volume;               /* index into the volumes */
 };
 
 struct walk;

@@ -137,9 +137,11 @@ static int add_bind(struct cli *cli, const json_t *list, const char *source, siz
   for (size_t i = 0; i < shadow_count; i++)
     if (made_for(json_array_get(list, i), source))
       return STATUS_DONE;
-  for (size_t i = 0; r == 0 && i < shadow_count; i++)
-    r = backup_sources_bind(source, ret->volumes[i].mount_point, ret->volumes[i].root_fd, &ret->volumes[ret->count],
-                            &err);
+  for (size_t i = 0; r == 0 && i < shadow_count; i++) {
+    struct backup_volume *bound = &ret->volumes[ret->count];
+    r = backup_sources_bind(source, ret->volumes[i].mount_point, ret->volumes[i].root_fd, bound, &err);
+    bound->copied = ret->volumes[i].copied;
+  }
   if (r < 0)
     return backup_target_failed(cli, &err, "source '%s'", source);
   ret->count += r == 1;
@@ -158,6 +160,7 @@ static int open_shadow(struct cli *cli, struct umbra_set *set, const json_t *lis
     return STATUS_FAILED;
   }
   v->mount_point = mount_point;
+  v->copied = strcmp(json_get_string_or(json_array_get(list, index), "provider", ""), "files") == 0;
   return STATUS_DONE;
 }
 

@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
     } else if (argv[i][0] == '-' && argv[i][1] == 'm' && count < VOLUMES_MAX) {
       char *equals = strchr(argv[++i], '=');
       *equals = '\0';
-      volumes[count++] = (struct backup_volume){argv[i], fd_open_directory(equals + 1)};
+      volumes[count++] = (struct backup_volume){.mount_point = argv[i], .root_fd = fd_open_directory(equals + 1)};
     } else {
       (void)strv_append(&sources, argv[i]);
     }

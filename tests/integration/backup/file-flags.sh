@@ -91,3 +91,15 @@ done
 cleanup_fn unlock "$WORK/ext4/from-btrfs"
 grep -q attributes "$WORK/said" || { cat "$WORK/said"; fail "a flag that ext4 does not have is not mentioned"; }
 lsattr -d "$WORK/ext4/from-btrfs$tree/immutable" | grep -q '^[^ ]*i[^ ]*d' || fail "the others are not set"
+
+# Through shadow copies: one of the device has the flags, a copy of the files has those of its own place, which mean nothing.
+make_volume storage ext4 200M
+chattr +d "$WORK/storage"
+tree=$WORK/ext4/tree
+"$UMBRA" --quiet backup "$tree" --no-writers --provider clone --storage "$WORK/storage" --to "$WORK/by-clone" || fail "no backup by clone"
+"$UMBRA" --quiet restore "$WORK/by-clone" --to "$WORK/ext4/by-clone" || fail "no restore of it"
+cleanup_fn unlock "$WORK/ext4/by-clone"
+same_flags "$tree" "$WORK/ext4/by-clone$tree"
+"$UMBRA" --quiet backup "$tree" --no-writers --provider files --storage "$WORK/storage" --to "$WORK/by-files" || fail "no backup by files"
+"$UMBRA" --quiet restore "$WORK/by-files" --to "$WORK/ext4/by-files" || fail "no restore of it"
+! flags "$WORK/ext4/by-files$tree" | grep -v ' 0x0$' || fail "flags of a copy were saved"
