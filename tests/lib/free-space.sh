@@ -47,6 +47,13 @@ new_volume() {
   mount -t "$type" -o loop "$VOLUME.img" "$VOLUME"
 }
 
+# end_volume: unmounts it and waits until nobody has it mounted any more: a mount namespace that another test made meanwhile may
+loop_gone() { [ -z "$(losetup -j "$1")" ]; }
+end_volume() {
+  umount "$VOLUME"
+  wait_for 60 loop_gone "$VOLUME.img" || fail "somebody still has $VOLUME mounted"
+}
+
 # same_ranges WHAT: the ranges in $WORK/ours and $WORK/theirs are the same, and there are some
 same_ranges() {
   [ "$(wc -l <"$WORK/theirs")" -ge 2 ] || fail "$1: there is hardly anything to compare"
@@ -68,8 +75,8 @@ for line in sys.stdin:
     if line.startswith("  Free blocks: "):
         for word in line.split(": ")[1].replace(",", " ").split():
             first, last = (word.split("-") * 2)[:2]
-            # A range is given by the first blocks of its first and last cluster.
-            first, end = int(first), min(int(last) + cluster // size, blocks)
+            # A range ends with the first block of its last cluster; in e2fsprogs 1.47.2 with the last one.
+            first, end = int(first), min((int(last) * size // cluster + 1) * cluster // size, blocks)
             if ranges and ranges[-1][1] == first:
                 ranges[-1][1] = end
             else:

@@ -23,16 +23,16 @@ fuzz() {
 }
 new_volume ext4 64M -b 1024 -O ^metadata_csum,uninit_bg
 python3 churn.py "$VOLUME" 200 1000
-umount "$VOLUME"
+end_volume
 fuzz ext4 "$VOLUME.img"
 rm "$VOLUME.img"
 new_volume ext4 64M -b 4096 -O ^metadata_csum,bigalloc -C 16384
-umount "$VOLUME"
+end_volume
 fuzz ext4-bigalloc "$VOLUME.img"
 rm "$VOLUME.img"
 new_volume xfs 330M -b size=1024
 python3 churn.py "$VOLUME" 200 1000
-umount "$VOLUME"
+end_volume
 fuzz xfs "$VOLUME.img"
 rm "$VOLUME.img"
 truncate -s 330M version-4.img

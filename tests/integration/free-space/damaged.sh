@@ -22,7 +22,7 @@ try() {
   echo "-- $type $*"
   new_volume "$type" 330M "$@"
   python3 "$WORK/churn.py" "$VOLUME" 400 1500
-  umount "$VOLUME"
+  end_volume
   damage "$VOLUME.img" "$runs"
   rm "$VOLUME.img"
 }

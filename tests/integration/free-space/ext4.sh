@@ -33,7 +33,7 @@ for offset, length in kernel:
 END
   done
   kill_and_wait "$PID"
-  umount "$VOLUME"
+  end_volume
   rm "$VOLUME.img"
 }
 
@@ -53,7 +53,7 @@ try ext4 267397k -b 1024 -O bigalloc,^resize_inode -C 16384
 # Without a journal nothing on the disk says that it is as in memory: only after it is unmounted.
 new_volume ext2 300M -b 4096
 python3 "$WORK/churn.py" "$VOLUME" 400 1500
-umount "$VOLUME"
+end_volume
 "$SHOW" "$VOLUME.img" >"$WORK/ours" || fail "ext2: not read"
 ranges_of_dumpe2fs "$VOLUME.img" >"$WORK/theirs"
 same_ranges ext2

@@ -33,7 +33,7 @@ changed "$EXT4"
 refused "$COPY" 'was in use: its journal is to be replayed'
 debugfs -w -R 'feature -needs_recovery' "$COPY" >/dev/null 2>&1
 refused "$COPY" 'was in use: its journal is not empty'
-umount "$VOLUME"
+end_volume
 "$SHOW" "$EXT4" >/dev/null || fail "unmounted, it is refused"
 
 # ext4_changed PATTERN COMMAND: after debugfs has done that
@@ -67,7 +67,7 @@ refused "$COPY" 'does not fit'
 # ---- XFS ----
 new_volume xfs 330M -b size=1024
 python3 "$WORK/churn.py" "$VOLUME" 400 1500
-umount "$VOLUME"
+end_volume
 "$SHOW" "$VOLUME.img" >/dev/null || fail "a whole XFS is refused"
 # xfs_changed PATTERN COMMAND...: after xfs_db has done that, checksums corrected
 xfs_changed() {

@@ -25,7 +25,7 @@ try() {
     same_ranges "$*, round $round"
   done
   kill_and_wait "$PID"
-  umount "$VOLUME"
+  end_volume
   # By another reader, too.
   "$SHOW" "$VOLUME.img" >"$WORK/ours" || fail "$*: not read after umount"
   ranges_of_xfs_db "$VOLUME.img" >"$WORK/theirs"
@@ -59,7 +59,7 @@ fsfreeze -f "$VOLUME"
 fsfreeze -u "$VOLUME"
 same_ranges "fragmented"
 [ "$(wc -l <"$WORK/theirs")" -gt 15000 ] || fail "only $(wc -l <"$WORK/theirs") free ranges"
-umount "$VOLUME"
+end_volume
 highest=$(for group in 0 1; do xfs_db -r -c "agf $group" -c 'p bnolevel' "$VOLUME.img" | sed 's/.*= //'; done | sort -n | tail -n 1)
 [ "$highest" -ge 2 ] || fail "the tree has only $highest levels"
 
