@@ -655,7 +655,7 @@ static void failing_storage_ends_it(void **state) {
   struct cow_engine *e = r.machine.engine;
   assert_int_equal(cow_engine_begin(e, "kept", &err), 0);
   assert_int_equal(cow_engine_keep(e, "kept", &err), 0);
-  assert_int_equal(cow_engine_commit(e, "kept"), 0);
+  assert_int_equal(cow_engine_commit(e, "kept", false), 0);
   assert_int_equal(cow_engine_settle(e, "kept", &err), 0);
   memset(r.live, 1, CHUNK);
   assert_int_equal(cow_engine_write(e, r.live, CHUNK, 0), 0);
@@ -674,7 +674,7 @@ static void failing_storage_ends_it(void **state) {
   e = r.machine.engine;
   assert_int_equal(cow_engine_begin(e, "more", &err), 0);
   assert_int_equal(cow_engine_keep(e, "more", &err), -EIO);
-  assert_int_equal(cow_engine_commit(e, "more"), 0);
+  assert_int_equal(cow_engine_commit(e, "more", false), 0);
   memset(r.live, 2, CHUNK);
   assert_int_equal(cow_engine_write(e, r.live, CHUNK, 0), 0);
   assert_int_equal(read_whole(e, "more", r.scratch), 0);
@@ -699,13 +699,13 @@ static void order_is_kept(void **state) {
   assert_int_equal(cow_engine_keep(e, "one", &err), -EINVAL);
   assert_int_equal(cow_engine_begin(e, "one", &err), 0);
   assert_int_equal(cow_engine_settle(e, "one", &err), -EINVAL);
-  assert_int_equal(cow_engine_commit(e, "one"), 0);
+  assert_int_equal(cow_engine_commit(e, "one", false), 0);
   assert_int_equal(cow_engine_keep(e, "one", &err), -EINVAL);
   assert_int_equal(cow_engine_settle(e, "one", &err), -EINVAL);
   assert_int_equal(cow_engine_settle(e, "two", &err), -ENOENT);
   assert_int_equal(cow_engine_begin(e, "two", &err), 0);
   assert_int_equal(cow_engine_keep(e, "two", &err), 0);
-  assert_int_equal(cow_engine_commit(e, "two"), 0);
+  assert_int_equal(cow_engine_commit(e, "two", false), 0);
   assert_int_equal(cow_engine_settle(e, "two", &err), 0);
   assert_int_equal(cow_engine_settle(e, "two", &err), 0);
   struct cow_engine_status status;
