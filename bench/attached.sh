@@ -58,6 +58,24 @@ for ((i = 0; i < ROUNDS; i++)); do
   "$UMBRA" detach --force "$ATTACHED"
   rm "$WORK/umbra-$ATTACHED.storage"
 done
+# Space that an XFS had free, without and with a shadow copy of it: each chunk once, in random order. -K: the file keeps its blocks.
+free_is_known() { [ "$(attached_status "$ATTACHED" free_known)" = True ]; }
+mkdir "$WORK/f"
+cleanup_fn umount "$WORK/f"
+for ((i = 0; i < ROUNDS; i++)); do
+  attach
+  mkfs.xfs -q -f -K -d agcount=2 "$device"
+  read -r offset bytes < <("$BUILD/tests/free-space-show" "$device" | sort -k 2 -n | tail -n 1)
+  space=("--offset=$offset" "--size=$bytes" --norandommap=0 "--io_size=$bytes")
+  rate "$device" "${space[@]}" >>"$WORK/free-idle"
+  mount "$device" "$WORK/f"
+  "$UMBRA" --quiet create --no-writers "$WORK/f" >/dev/null
+  wait_for 60 free_is_known || fail "what is free was not learned"
+  unmount_alone "$WORK/f"
+  rate "$device" "${space[@]}" >>"$WORK/free"
+  [ "$(attached_status "$ATTACHED" chunks_left_out)" -ge $((bytes * 9 / 10 / CHUNK)) ] || fail "free chunks were copied"
+  "$UMBRA" detach --force "$ATTACHED"
+done
 m() { median <"$WORK/$1"; }
 figure "attached file, no shadow copy, against a plain loop device: 4 KiB random writes" "$(ratio "$(m idle)" "$(m plain)")" "" 0.8 more
 figure "attached file, no shadow copy, against a plain loop device: 1 MiB sequential" "$(ratio "$(m idle-large)" "$(m plain-large)")" "" 0.9 more
@@ -67,9 +85,10 @@ figure "attached loop device, no shadow copy, against itself (one more loop devi
   "$(ratio "$(m idle-large-over-loop)" "$(m plain-large)")" "" 0.9 more
 figure "attached: first touch of each chunk against no shadow copy" "$(ratio "$(m first)" "$(m idle)")" "" 0.6 more
 figure "attached: touched chunks against no shadow copy" "$(ratio "$(m touched)" "$(m idle)")" "" 0.95 more
+figure "attached: first touch of each chunk that was free against no shadow copy" "$(ratio "$(m free)" "$(m free-idle)")" "" 0.9 more
 figure "attached: first touch under 64 shadow copies against one" "$(ratio "$(m first-64)" "$(m first)")" "" 0.95 more
 figure "attached: first touch of each chunk, persistent against volatile" "$(ratio "$(m first-persistent)" "$(m first)")" "" 0.5 more
-echo "attached: writes/s: plain $(m plain), idle $(m idle), over a loop device $(m idle-over-loop), first touch $(m first), touched $(m touched), 64: $(m first-64), persistent $(m first-persistent)" >&2
+echo "attached: writes/s: plain $(m plain), idle $(m idle), over a loop device $(m idle-over-loop), first touch $(m first), of what was free $(m free), touched $(m touched), 64: $(m first-64), persistent $(m first-persistent)" >&2
 
 # 1 TiB, sparse.
 attached_volume t ext4 1T --limit 1000000000

@@ -112,14 +112,14 @@ for type in ext4 xfs; do
   same "$one" "$WORK/then.1"
   same "$two" "$WORK/then.2"
 
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   # Whoever makes a mount namespace just now has the mount in it, for a moment.
   wait_for 60 "$UMBRA" --quiet revert "$one" || fail "$type: revert: $("$UMBRA" revert "$one" 2>&1)"
   mount "/dev/umbra/$ATTACHED" "$WORK/v"
   diff "$WORK/then.1" <(tree_of "$WORK/v") || fail "$type: revert did not bring the volume back"
   same "$two" "$WORK/then.2"
   whole "$two"
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   case $type in
     ext4) e2fsck -fn "/dev/umbra/$ATTACHED" >"$WORK/fsck" 2>&1 ;;
     xfs) xfs_repair -n "/dev/umbra/$ATTACHED" >"$WORK/fsck" 2>&1 ;;

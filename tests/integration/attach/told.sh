@@ -119,7 +119,7 @@ grep -q "cow *not usable: it was attached as '$ATTACHED', but both its programs 
 "$UMBRA" --json list | jq -e '.shadows == []' >/dev/null || fail "the lost one is still listed"
 ! grep -qF " $tree " /proc/mounts || fail "the lost one is still mounted"
 ! losetup -nlO BACK-FILE | grep -q "shadow-$id" || fail "the lost one's device is left"
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 losetup -d "$device"
 
 # ---- the name is taken anew: what is there now is not what the catalogue means. One set, two volumes: one lost, one whole.
