@@ -17,7 +17,7 @@ rate() {
 }
 timed=(--time_based "--runtime=$SECONDS_EACH")
 # attach [ORIGIN [ATTACH OPTION...]]
-attach() { "$UMBRA" attach "${1:-$WORK/p.origin}" "$ATTACHED" --storage "$WORK" --limit 4000000000 --chunk "$CHUNK" "${@:2}" >/dev/null; }
+attach() { "$UMBRA" --quiet attach "${1:-$WORK/p.origin}" "$ATTACHED" --storage "$WORK" --limit 4000000000 --chunk "$CHUNK" "${@:2}" >/dev/null; }
 # ask REQUEST: of the volume's server, without a filesystem that could be held
 ask() {
   python3 -c 'import json, socket, sys
@@ -89,6 +89,43 @@ figure "attached: first touch of each chunk that was free against no shadow copy
 figure "attached: first touch under 64 shadow copies against one" "$(ratio "$(m first-64)" "$(m first)")" "" 0.95 more
 figure "attached: first touch of each chunk, persistent against volatile" "$(ratio "$(m first-persistent)" "$(m first)")" "" 0.5 more
 echo "attached: writes/s: plain $(m plain), idle $(m idle), over a loop device $(m idle-over-loop), first touch $(m first), of what was free $(m free), touched $(m touched), 64: $(m first-64), persistent $(m first-persistent)" >&2
+
+# The first touch (one write into each 64 KiB, which is what the other copies as one) through another copy-before-write on the same kind of
+# front: a FUSE file under a loop device, the same files.
+# each_64k DEVICE: writes a second, 4 KiB into each 64 KiB, once, in random order
+each_64k() {
+  { echo "fio version 2 iolog"; echo "$1 add"; echo "$1 open"
+    seq 0 $((SIZE_MIB * 16 - 1)) | shuf --random-source=<(yes) | awk -v d="$1" '{ printf "%s write %.0f 4096\n", d, $1 * 65536 }'
+    echo "$1 close"; } >"$WORK/each"
+  fio --name=each --read_iolog="$WORK/each" --ioengine=io_uring --iodepth=32 --direct=1 --output-format=json | jq '.jobs[0].write.iops'
+}
+if command -v qemu-storage-daemon >/dev/null; then
+  for ((i = 0; i < ROUNDS; i++)); do
+    attach
+    shadow "sparse-$i"
+    each_64k "$device" >>"$WORK/first-sparse"
+    "$UMBRA" detach --force "$ATTACHED"
+    rm -f "$WORK/other.target"
+    truncate -s "${SIZE_MIB}M" "$WORK/other.target"
+    touch "$WORK/other.volume"
+    qemu-storage-daemon --blockdev "driver=file,node-name=o,filename=$WORK/p.origin,cache.direct=on,aio=native" \
+      --blockdev "driver=file,node-name=t,filename=$WORK/other.target,cache.direct=on,aio=native,discard=unmap" \
+      --blockdev driver=copy-before-write,node-name=c,file=o,target=t \
+      --export "type=fuse,id=e,node-name=c,mountpoint=$WORK/other.volume,writable=on" --pidfile "$WORK/other.pid" &
+    cleanup_fn kill_and_wait $!
+    wait_for 20 mountpoint -q "$WORK/other.volume" || fail "qemu-storage-daemon did not start"
+    other=$(losetup --find --show --direct-io=on "$WORK/other.volume")
+    each_64k "$other" >>"$WORK/other"
+    losetup -d "$other"
+    kill -TERM "$!"
+    wait "$!" || true
+  done
+  figure "attached: first touch, writes/s, against qemu-storage-daemon's copy-before-write on its FUSE export" \
+    "$(ratio "$(m first-sparse)" "$(m other)")" "" 2.5 more
+  echo "attached: writes/s, one in each 64 KiB: $(m first-sparse), qemu-storage-daemon $(m other)" >&2
+else
+  echo "attached: qemu-storage-daemon is not installed: not compared" >&2
+fi
 
 # 1 TiB, sparse.
 attached_volume t ext4 1T --limit 1000000000
