@@ -65,18 +65,12 @@ static void publish(struct cow_engine *e, const uint64_t *chunks, uint32_t slot,
     set_covered(cow_covered(e), chunks[i], 1);
 }
 
-/* Slots for some of count chunks. 0: nobody needs them any more, or *ret_count > 0. */
-static int get_slots(struct cow_engine *e, uint32_t count, uint32_t *ret_slot, uint32_t *ret_count) {
-  *ret_count = 0;
-  while (atomic_load(&e->live_count) > 0) {
-    int r = cow_storage_get(e->storage, count, ret_slot, ret_count);
-    if (r != -ENOSPC)
-      return r;
-    r = cow_make_room(e);
-    if (r < 0)
-      return r;
-  }
-  return 0;
+static bool is_needed(struct cow_engine *e, uint64_t chunk) {
+  uint32_t newest = atomic_load_explicit(&e->newest_live, memory_order_acquire);
+  pthread_rwlock_rdlock(&e->map_lock);
+  bool needed = newest > cow_map_newest(&e->map, chunk);
+  pthread_rwlock_unlock(&e->map_lock);
+  return needed;
 }
 
 enum need { NEED_NOTHING, NEED_HOLE, NEED_COPY };
@@ -177,37 +171,59 @@ static void settle_written(struct cow_engine *e, struct cow_lane *lane, const st
   }
 }
 
-/* Stores what was read: in as few transfers as there are gaps in storage. */
+/* Of one that fails, each chunk once more for itself: a bad place costs only those who need its chunk. */
+static void write_parts(struct cow_engine *e, struct cow_lane *lane, const struct part *parts, size_t count) {
+  struct part again[COW_COPY_CHUNKS_MAX];
+  bool is_again[COW_COPY_CHUNKS_MAX];
+  size_t again_count = 0;
+  for (size_t t = 0; t < count; t++)
+    lane->transfers[t] = cow_storage_transfer(e->storage, parts[t].slot, parts[t].count,
+                                              lane->buffer + (size_t)parts[t].first * e->geometry.chunk_bytes);
+  cow_io_run(&lane->io, lane->transfers, count);
+  for (size_t t = 0; t < count; t++) {
+    is_again[t] = lane->transfers[t].result < 0 && parts[t].count > 1;
+    for (uint32_t i = 0; is_again[t] && i < parts[t].count; i++)
+      again[again_count++] = (struct part){parts[t].first + i, parts[t].slot + i, 1};
+  }
+  keep_written(e, lane, parts, count);
+  for (size_t t = 0; t < count; t++)
+    if (!is_again[t])
+      settle_written(e, lane, &lane->transfers[t], parts[t].first, parts[t].slot, parts[t].count);
+  if (again_count > 0)
+    write_parts(e, lane, again, again_count);
+}
+
+/*
+ * Stores what was read: in as few transfers as there are gaps in storage. Before anybody is dropped for room, what
+ * has its place is published: only then can it be freed again if nobody needs it any more.
+ */
 static int store_old(struct cow_engine *e, struct cow_lane *lane) {
   struct part parts[COW_COPY_CHUNKS_MAX];
-  size_t transfers = 0;
+  size_t count = 0;
   int r = 0;
-  for (uint32_t i = 0, got = 0; i < lane->chunk_count && r == 0; i += got) {
+  for (uint32_t i = 0, got; i < lane->chunk_count && r == 0; i += got) {
     uint32_t run = 0, slot = 0;
     while (i + run < lane->chunk_count && !lane->lost[i + run])
       run++;
     got = 1;
     if (run == 0)
       continue;
-    r = get_slots(e, run, &slot, &got);
-    if (r == 0 && got == 0)
-      break; /* nobody is left who needs it */
-    if (r < 0 && r != -ENOSPC) {
-      lose(e, lane->chunks[i], "old data could not be stored", r);
-      r = 0;
-      got = 1;
-    } else if (r == 0) {
-      parts[transfers].first = i;
-      parts[transfers].slot = slot;
-      parts[transfers].count = got;
-      lane->transfers[transfers++] =
-          cow_storage_transfer(e->storage, slot, got, lane->buffer + (size_t)i * e->geometry.chunk_bytes);
+    int code = cow_storage_get(e->storage, run, &slot, &got);
+    if (code == 0) {
+      parts[count++] = (struct part){i, slot, got};
+      continue;
+    }
+    write_parts(e, lane, parts, count);
+    count = 0;
+    got = 1;
+    if (code != -ENOSPC)
+      lose(e, lane->chunks[i], "old data could not be stored", code);
+    else if (is_needed(e, lane->chunks[i])) {
+      r = cow_make_room(e);
+      got = 0; /* once more */
     }
   }
-  cow_io_run(&lane->io, lane->transfers, transfers);
-  keep_written(e, lane, parts, transfers);
-  for (size_t t = 0; t < transfers; t++)
-    settle_written(e, lane, &lane->transfers[t], parts[t].first, parts[t].slot, parts[t].count);
+  write_parts(e, lane, parts, count);
   return r;
 }
 

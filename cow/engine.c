@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { ZERO_BYTES_MAX = 256 << 20 }; /* for so long, at most, an instant waits for a discard */
+
 static int init_locks(struct cow_engine *e) {
   pthread_rwlockattr_t writer_first;
   pthread_rwlockattr_init(&writer_first);
@@ -267,12 +269,12 @@ int cow_engine_write(struct cow_engine *e, const void *buffer, size_t length_byt
   return q.result;
 }
 
-/* Of a part; what no shadow copy can need is done as a whole, however long: *ret_bytes. */
+/* Of a part, *ret_bytes long; longer ones while no shadow copy can need what is there. */
 static int zero_part(struct cow_engine *e, struct cow_lane *lane, uint64_t offset_bytes, uint64_t left_bytes,
                      uint64_t *ret_bytes) {
   pthread_rwlock_rdlock(&e->epoch);
-  bool whole = left_bytes <= COW_REQUEST_BYTES_MAX || atomic_load(&e->live_count) == 0;
-  uint64_t bytes = *ret_bytes = whole ? left_bytes : COW_REQUEST_BYTES_MAX;
+  uint64_t bytes_max = atomic_load(&e->live_count) == 0 ? ZERO_BYTES_MAX : COW_REQUEST_BYTES_MAX;
+  uint64_t bytes = *ret_bytes = left_bytes < bytes_max ? left_bytes : bytes_max;
   lane->ranges[0] = chunks_of(e, offset_bytes, bytes);
   int r = cow_cover(e, lane, 1);
   const struct cow_witness_write w = {.offset_bytes = offset_bytes, .length_bytes = bytes};

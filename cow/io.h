@@ -2,9 +2,9 @@
 /*
  * Transfers side by side: several reads and writes handed to the kernel in one call, all done when it returns.
  *
- * Through io_submit(2) (libaio), not io_uring, since a process that dies is gone for those who wait for it (pidfd,
- * waitpid) only after its transfers are: the kernel's exit_aio() waits for them before the process becomes a zombie.
- * That is what lets the next server start safely (DESIGN.md, E12); rings make no such promise.
+ * Through io_submit(2) (libaio): each transfer holds the open file that it was started on, and with it that file's
+ * lock, until it has ended, also when its process has not lived so long. That is how the next server knows when it
+ * may start (DESIGN.md, E12).
  */
 #ifndef COW_IO_H
 #define COW_IO_H

@@ -96,28 +96,29 @@ static void drop(struct cow_engine *e, struct cow_arena_shadow *s, const char *w
   cow_engine_tell(e, COW_EVENT_DROPPED, s->id, why);
 }
 
+static int drop_one(struct cow_engine *e) {
+  uint32_t kept = atomic_load(&e->kept_number);
+  struct cow_arena_header *h = e->arena->header;
+  if (e->full_policy == COW_FULL_STOP_WRITES)
+    return -ENOSPC;
+  struct cow_arena_shadow *s =
+      e->full_policy == COW_FULL_DROP_NEWEST ? cow_shadows_newest(h, kept) : cow_shadows_oldest(h, kept);
+  if (!s)
+    return kept ? -ENOSPC : 0;
+  drop(e, s, "the storage is full");
+  (void)free_unneeded(e);
+  return 0;
+}
+
 int cow_make_room(struct cow_engine *e) {
+  struct cow_storage_status status;
   int r = 0;
   pthread_mutex_lock(&e->reclaim);
   /* Somebody else may have made room while this one waited; what was deleted and not yet freed comes first. */
-  while (free_unneeded(e) == 0) {
-    struct cow_storage_status status;
+  if (free_unneeded(e) == 0) {
     cow_storage_status(e->storage, &status);
-    if (status.used_bytes < status.bytes)
-      break;
-    if (e->full_policy == COW_FULL_STOP_WRITES) {
-      r = -ENOSPC;
-      break;
-    }
-    uint32_t kept = atomic_load(&e->kept_number);
-    struct cow_arena_header *h = e->arena->header;
-    struct cow_arena_shadow *s =
-        e->full_policy == COW_FULL_DROP_NEWEST ? cow_shadows_newest(h, kept) : cow_shadows_oldest(h, kept);
-    if (!s) {
-      r = kept ? -ENOSPC : 0;
-      break;
-    }
-    drop(e, s, "the storage is full");
+    if (status.used_bytes >= status.bytes)
+      r = drop_one(e);
   }
   pthread_mutex_unlock(&e->reclaim);
   return r;

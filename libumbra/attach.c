@@ -104,23 +104,24 @@ static int open_device(struct attaching *a, const char *device, int *ret_fd) {
 }
 
 /* An image file. Exclusive against others who lock it (flock(2)), and against loop devices over it, which do not. */
-static int open_image(struct attaching *a, const char *file, const struct stat *st, int *ret_fd) {
+static int open_image(struct attaching *a, const char *file, int *ret_fd) {
   CLEANUP_FREE char *loop = NULL;
   struct statx direct = {0};
-  if (loop_over_file(st->st_dev, st->st_ino, &loop))
+  struct stat st;
+  CLEANUP_CLOSE int fd = open(file, O_RDWR | O_DIRECT | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &st) < 0)
+    return error_errno(a->err, "opening file '%s' for direct I/O", file);
+  if (loop_over_file(st.st_dev, st.st_ino, &loop))
     return error_set(a->err, -EBUSY, UMBRA_REASON_BUSY,
                      "file '%s' is in use by %s: detach that first (losetup -d), or attach %s instead", file, loop,
                      loop);
-  CLEANUP_CLOSE int fd = open(file, O_RDWR | O_DIRECT | O_CLOEXEC);
-  if (fd < 0)
-    return error_errno(a->err, "opening file '%s' for direct I/O", file);
   if (flock(fd, LOCK_EX | LOCK_NB) < 0)
     return error_set(a->err, -errno, UMBRA_REASON_BUSY, "file '%s' is locked by somebody else, who uses it", file);
   if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &direct) < 0)
     return error_errno(a->err, "asking file '%s' for its alignment", file);
   bool known = (direct.stx_mask & STATX_DIOALIGN) && direct.stx_dio_offset_align > 0;
   a->seat->logical_block_bytes = known ? direct.stx_dio_offset_align : COW_SECTOR_BYTES;
-  a->device_bytes = (uint64_t)st->st_size;
+  a->device_bytes = (uint64_t)st.st_size;
   if (a->device_bytes == 0 || a->device_bytes % a->seat->logical_block_bytes != 0)
     return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID, "the size of file '%s' is no multiple of %u bytes", file,
                      a->seat->logical_block_bytes);
@@ -134,9 +135,13 @@ static int open_origin(struct attaching *a, const char *origin) {
     return error_errno(a->err, "opening '%s'", origin);
   if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
     return error_set(a->err, -ENOTBLK, UMBRA_REASON_INVALID, "'%s' is neither a block device nor a file", origin);
-  (void)snprintf(a->seat->origin, sizeof a->seat->origin, "%s", origin);
+  /* What is told of it must hold in every directory. */
+  if (S_ISREG(st.st_mode) && !realpath(origin, a->seat->origin))
+    return error_errno(a->err, "resolving '%s'", origin);
+  if (S_ISBLK(st.st_mode))
+    (void)snprintf(a->seat->origin, sizeof a->seat->origin, "%s", origin);
   return S_ISBLK(st.st_mode) ? open_device(a, origin, &a->fds[SEAT_ORIGIN])
-                             : open_image(a, origin, &st, &a->fds[SEAT_ORIGIN]);
+                             : open_image(a, origin, &a->fds[SEAT_ORIGIN]);
 }
 
 static int open_storage(struct attaching *a) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cow/front/fuse.h"
 
+#include "common/cleanup.h"
 #include "common/fd.h"
 
 #include <errno.h>
@@ -8,11 +9,11 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -44,7 +45,6 @@ struct open_shadow {
 struct server_thread {
   struct fuse_front *front;
   pthread_t thread;
-  atomic_bool ended;
   unsigned char *bodies;
   struct fuse_request requests[FUSE_FRONT_BATCH_MAX];
 };
@@ -55,6 +55,7 @@ struct fuse_front {
   struct server_thread *threads;
   unsigned thread_count;
   atomic_bool stopping;
+  int stop_event;       /* readable from then on; no signals: they would end what the engine waits for */
   pthread_mutex_t turn; /* who reads requests: one at a time, so that what comes together goes together */
 
   pthread_mutex_t lock; /* open shadow copies; taken before the engine's locks */
@@ -443,11 +444,18 @@ static int take_requests(struct server_thread *t) {
       continue;
     if (n < 0 && errno == EAGAIN)
       break;
-    if (n < 0)
-      return count > 0 ? count : -errno;
+    if (n < 0 && count == 0 && (errno == ENODEV || errno == ECONNABORTED || errno == EPERM))
+      return -errno; /* the session is over */
+    if (n < 0) {
+      (void)poll(NULL, 0, count == 0); /* short of something for a moment */
+      break;
+    }
     r->length_bytes = (size_t)n;
     used_bytes += body_bytes(r);
     count++;
+    struct cow_request q;
+    if (!for_engine(t->front, r, &q))
+      break;
   }
   return count;
 }
@@ -459,9 +467,9 @@ static size_t receive(struct server_thread *t) {
   pthread_mutex_lock(&f->turn);
   while (count == 0 && !atomic_load_explicit(&f->stopping, memory_order_relaxed)) {
     count = take_requests(t);
-    struct pollfd wait = {.fd = f->fd, .events = POLLIN};
-    if (count == 0 && !atomic_load_explicit(&f->stopping, memory_order_relaxed))
-      (void)poll(&wait, 1, -1);
+    struct pollfd wait[] = {{.fd = f->fd, .events = POLLIN}, {.fd = f->stop_event, .events = POLLIN}};
+    if (count == 0)
+      (void)poll(wait, 2, -1);
   }
   pthread_mutex_unlock(&f->turn);
   return count > 0 ? (size_t)count : 0;
@@ -480,7 +488,6 @@ static void *serve(void *context) {
   struct server_thread *t = context;
   for (size_t count; (count = receive(t)) > 0;)
     fuse_front_answer(t->front, t->requests, count, send_answer);
-  atomic_store(&t->ended, true);
   return NULL;
 }
 
@@ -508,12 +515,7 @@ static int ask_again(int fd, struct umbra_error *err) {
   return 0;
 }
 
-static void nothing(int signal) { (void)signal; }
-
 static int start_threads(struct fuse_front *f, unsigned threads, struct umbra_error *err) {
-  /* Ends a read that waits; no other use. */
-  struct sigaction wake = {.sa_handler = nothing};
-  (void)sigaction(SIGUSR1, &wake, NULL);
   f->threads = calloc(threads, sizeof *f->threads);
   if (!f->threads)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "memory for %u threads", threads);
@@ -545,13 +547,14 @@ int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool a
   f->engine = engine;
   pthread_mutex_init(&f->lock, NULL);
   pthread_mutex_init(&f->turn, NULL);
-  int r = fd_set_nonblocking(fd, true);
+  f->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int r = f->stop_event < 0 ? -errno : fd_set_nonblocking(fd, true);
   if (r < 0)
     (void)error_code(err, r, "the session's descriptor");
-  else
-    r = start_threads(f, threads, err);
   if (r >= 0 && again)
-    r = ask_again(fd, err);
+    r = ask_again(fd, err); /* before anybody reads: what this server has is sent again, too */
+  if (r >= 0)
+    r = start_threads(f, threads, err);
   if (r < 0)
     fuse_front_stop(f);
   else
@@ -559,24 +562,10 @@ int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool a
   return r;
 }
 
-/* Again until all have ended: a signal may come before the wait that it is to end, and whose turn it is is not known. */
-static void wake_all(struct fuse_front *f) {
-  for (;;) {
-    unsigned left = 0;
-    for (unsigned i = 0; i < f->thread_count; i++)
-      if (!atomic_load(&f->threads[i].ended)) {
-        (void)pthread_kill(f->threads[i].thread, SIGUSR1);
-        left++;
-      }
-    if (left == 0)
-      return;
-    (void)poll(NULL, 0, 1);
-  }
-}
-
 void fuse_front_stop(struct fuse_front *f) {
   atomic_store(&f->stopping, true);
-  wake_all(f);
+  if (f->stop_event >= 0)
+    (void)eventfd_write(f->stop_event, 1);
   for (unsigned i = 0; i < f->thread_count; i++) {
     (void)pthread_join(f->threads[i].thread, NULL);
     free(f->threads[i].bodies);
@@ -584,6 +573,7 @@ void fuse_front_stop(struct fuse_front *f) {
   for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
     cow_shadow_close(f->open[i].shadow);
   free(f->threads);
+  cleanup_close_fd(&f->stop_event);
   pthread_mutex_destroy(&f->turn);
   pthread_mutex_destroy(&f->lock);
   free(f);

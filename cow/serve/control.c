@@ -154,18 +154,18 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
     return error_set(err, dropped, UMBRA_REASON_INTERNAL, "describing the volume");
   const struct cow_geometry *g = cow_engine_geometry(c->engine);
   cow_engine_status(c->engine, &s);
-  *ret = json_pack(
-      "{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, "
-      "s:b}",
-      "ok", 1, "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
-      c->seat->storage, "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes",
-      (json_int_t)g->volume_bytes, "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes",
-      (json_int_t)s.storage.limit_bytes, "over_warning", s.storage.over_warning, "chunks_copied",
-      (json_int_t)s.chunks_copied, "chunks_left_out", (json_int_t)s.chunks_left_out, "free_known", s.free_known,
-      "bytes_written", (json_int_t)s.bytes_written, "memory_bytes", (json_int_t)s.memory_bytes, "supervisor_pid",
-      atomic_load(&c->seat->supervisor_pid), "servers", (int)atomic_load(&c->seat->servers), "shadows",
-      (int)s.shadows, "dropped", dropped, "shadows_max", (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent",
-      c->seat->storage_start_bytes > 0);
+  *ret = json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:I, s:I, s:i, s:i, s:i, "
+                   "s:i, s:i, s:i, "
+                   "s:b}",
+                   "ok", 1, "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
+                   c->seat->storage, "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes",
+                   (json_int_t)g->volume_bytes, "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes",
+                   (json_int_t)s.storage.limit_bytes, "over_warning", s.storage.over_warning, "chunks_copied",
+                   (json_int_t)s.chunks_copied, "chunks_left_out", (json_int_t)s.chunks_left_out, "free_known",
+                   s.free_known, "bytes_written", (json_int_t)s.bytes_written, "memory_bytes",
+                   (json_int_t)s.memory_bytes, "supervisor_pid", atomic_load(&c->seat->supervisor_pid), "servers",
+                   (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows, "dropped", dropped, "shadows_max",
+                   (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent", c->seat->storage_start_bytes > 0);
   return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the volume");
 }
 

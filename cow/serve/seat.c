@@ -107,8 +107,8 @@ pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, s
 
 /*
  * In cgroup v1 who allocates in a full group, and has not told the kernel what it is (PR_SET_IO_FLUSHER, which may be
- * refused), waits for pages of the group that are being written back, which may be our volume's: all threads then wait
- * for each other, for good. The root group has no limit. v2 does not wait so (mm/vmscan.c,
+ * refused), waits for pages of the group that are being written back, which may be our volume's: all threads then
+ * wait for each other, for good. The root group has no limit. v2 does not wait so (mm/vmscan.c,
  * writeback_throttling_sane()), and has no such file.
  */
 static bool leave_memory_group(void) {

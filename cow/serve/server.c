@@ -2,12 +2,14 @@
 #include "cow/serve/server.h"
 
 #include "common/cleanup.h"
+#include "common/fd.h"
 #include "cow/front/fuse.h"
 #include "cow/serve/control.h"
 #include "cow/serve/seat.h"
 #include "cow/shadows.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -20,6 +22,7 @@ enum { LOOK_AGAIN_MS = 100, SUPERVISOR_START_MS = 10000 };
 
 struct server {
   struct seat *seat;
+  int origin_fd, storage_fd; /* our own, locked */
   struct cow_arena arena;
   struct cow_storage *storage;
   struct cow_ledger *ledger;
@@ -84,29 +87,53 @@ static void tell_of_recovery(struct server *s) {
   }
 }
 
+/*
+ * A description of our own of one of the seat's files, locked as a whole. A transfer that is under way holds the
+ * description that it was started on, and with it the lock: so this waits until the last one of the server before has
+ * ended, whenever its process was gone (E12).
+ */
+static int open_own(int seat_fd, int *ret_fd, struct umbra_error *err) {
+  char path[FD_PROC_PATH_BYTES];
+  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  int flags = fcntl(seat_fd, F_GETFL);
+  if (flags < 0)
+    return error_errno(err, "looking at descriptor %d", seat_fd);
+  *ret_fd = open(fd_proc_path(seat_fd, path), (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC);
+  if (*ret_fd < 0)
+    return error_errno(err, "opening descriptor %d for this server", seat_fd);
+  while (fcntl(*ret_fd, F_OFD_SETLKW, &whole) < 0)
+    if (errno != EINTR)
+      return error_errno(err, "waiting for the last server's transfers");
+  return 0;
+}
+
 static int start(struct server *s, struct umbra_error *err) {
   int fds[COW_REGIONS];
   for (int i = 0; i < COW_REGIONS; i++)
     fds[i] = SEAT_ARENA + i;
-  int r = cow_arena_adopt(&s->arena, fds, err);
+  int r = open_own(SEAT_ORIGIN, &s->origin_fd, err);
+  if (r >= 0)
+    r = open_own(SEAT_STORAGE, &s->storage_fd, err);
+  if (r >= 0)
+    r = cow_arena_adopt(&s->arena, fds, err);
   if (r < 0)
     return r;
   struct cow_storage_options storage = {
-      .fd = SEAT_STORAGE,
+      .fd = s->storage_fd,
       .chunk_bytes = s->arena.header->chunk_bytes,
       .limit_bytes = s->seat->storage_limit_bytes,
       .start_bytes = s->seat->storage_start_bytes,
   };
   r = cow_storage_open(&storage, &s->storage, err);
   if (r >= 0 && s->seat->storage_start_bytes > 0)
-    r = cow_ledger_open(SEAT_STORAGE, SEAT_ORIGIN, &s->arena, &s->ledger, err);
+    r = cow_ledger_open(s->storage_fd, s->origin_fd, &s->arena, &s->ledger, err);
   if (r < 0)
     return r;
   s->control = control_new(s->seat);
   if (!s->control)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting the server");
   unsigned lanes = s->seat->threads + 1; /* and the control's */
-  struct cow_engine_options engine = {.origin_fd = SEAT_ORIGIN,
+  struct cow_engine_options engine = {.origin_fd = s->origin_fd,
                                       .storage = s->storage,
                                       .arena = &s->arena,
                                       .ledger = s->ledger,
@@ -126,7 +153,7 @@ static int start(struct server *s, struct umbra_error *err) {
 }
 
 int server_main(struct umbra_error *err) {
-  struct server s = {0};
+  struct server s = {.origin_fd = -1, .storage_fd = -1};
   /* Blocked before any thread exists: they come to the descriptor. */
   sigset_t set;
   sigemptyset(&set);
@@ -142,14 +169,16 @@ int server_main(struct umbra_error *err) {
   r = start(&s, err);
   if (r >= 0)
     run(&s, signals);
-  if (s.control)
-    control_stop(s.control);
   if (s.front)
     fuse_front_stop(s.front);
+  if (s.control)
+    control_stop(s.control); /* last: what the front does may yet be an event */
   cow_engine_close(s.engine);
   if (r >= 0 && s.ledger)
     (void)cow_ledger_finish(s.ledger);
   cow_ledger_close(s.ledger);
   cow_storage_close(s.storage);
+  cleanup_close_fd(&s.storage_fd);
+  cleanup_close_fd(&s.origin_fd);
   return r;
 }

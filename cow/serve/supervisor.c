@@ -35,6 +35,11 @@ static void start_server(struct supervisor *s) {
   if (pid <= 0)
     return;
   s->server = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (s->server >= 0)
+    return;
+  /* One that cannot be watched must not run beside the next. */
+  (void)kill(pid, SIGKILL);
+  (void)waitpid(pid, NULL, 0);
 }
 
 /* Another supervisor's server goes on: it is watched, not started. */

@@ -15,11 +15,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -612,6 +614,56 @@ static void failing_storage_drops(void **state) {
   tear_down(&r);
 }
 
+static enum cow_shadow_state state_of(struct cow_engine *e, const char *id) {
+  struct cow_shadow_info all[8];
+  size_t count = cow_engine_list(e, all, 8);
+  for (size_t i = 0; i < count; i++)
+    if (strcmp(all[i].id, id) == 0)
+      return all[i].state;
+  return COW_SHADOW_FREE;
+}
+
+/* Full: who does not need what is to be stored is not dropped for it, nor is more than makes room. */
+static void drops_no_more_than_needed(void **state) {
+  (void)state;
+  CLEANUP_FREE unsigned char *b = filled(1, (uint64_t)51 * CHUNK);
+  const unsigned slots[] = {100, 50}, chunks[] = {51, 1};
+  for (size_t i = 0; i < 2; i++) {
+    struct rig r;
+    set_up(&r, (uint64_t)slots[i] * CHUNK, COW_FULL_DROP_NEWEST);
+    assert_int_equal(make_shadow(r.engine, "a"), 0);
+    assert_int_equal(cow_engine_write(r.engine, b, (size_t)50 * CHUNK, 0), 0);
+    assert_int_equal(make_shadow(r.engine, "b"), 0);
+    assert_int_equal(cow_engine_write(r.engine, b, (size_t)chunks[i] * CHUNK, 0), 0);
+    assert_int_equal(state_of(r.engine, "a"), COW_SHADOW_LIVE);
+    assert_int_equal(state_of(r.engine, "b"), COW_SHADOW_DROPPED);
+    tear_down(&r);
+  }
+}
+
+/* Slot 2 cannot be written, slot 1 beside it can: only who needs slot 2's chunk is dropped. */
+static void one_bad_place_costs_one_chunk(void **state) {
+  (void)state;
+  struct rig r;
+  struct rlimit limit = {(rlim_t)2 * CHUNK, RLIM_INFINITY};
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
+  set_up(&r, 100 * CHUNK, COW_FULL_DROP_OLDEST);
+  (void)signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)30 * CHUNK), 0);
+  assert_int_equal(make_shadow(r.engine, "b"), 0);
+  struct cow_request q[] = {
+      {.write = true, .buffer = b, .length_bytes = CHUNK, .offset_bytes = (uint64_t)20 * CHUNK},
+      {.write = true, .buffer = b, .length_bytes = CHUNK, .offset_bytes = (uint64_t)30 * CHUNK}};
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  cow_engine_run(r.engine, q, 2);
+  limit.rlim_cur = RLIM_INFINITY;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  assert_int_equal(state_of(r.engine, "a"), COW_SHADOW_LIVE);
+  assert_int_equal(state_of(r.engine, "b"), COW_SHADOW_DROPPED);
+  tear_down(&r);
+}
+
 static void limits_are_named(void **state) {
   (void)state;
   struct rig r;
@@ -977,6 +1029,8 @@ int main(void) {
       cmocka_unit_test(is_one_instant_of_a_crowd_where_half_is_free),
       cmocka_unit_test(stop_writes_stops_them),
       cmocka_unit_test(failing_storage_drops),
+      cmocka_unit_test(drops_no_more_than_needed),
+      cmocka_unit_test(one_bad_place_costs_one_chunk),
       cmocka_unit_test(limits_are_named),
       cmocka_unit_test(open_ones_stay),
       cmocka_unit_test(stale_handles_read_nothing),
