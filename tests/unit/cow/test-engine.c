@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "cow/engine-state.h"
+#include "tests/unit/cow/engine-rig.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,55 +28,16 @@
 
 #include <cmocka.h>
 
-enum { CHUNK = 4096, MODELS_MAX = 64, VOLUME_BYTES = 200 * CHUNK + 1536, STEPS_DEFAULT = 30000 };
-
-struct rig {
-  int origin_fd, storage_fd;
-  struct cow_storage *storage;
-  struct cow_arena arena;
-  struct cow_engine *engine;
-  enum cow_full_policy policy;
-  uint64_t storage_bytes;
-  unsigned events[2]; /* by kind */
-  uint64_t seed;
-  cow_free_space_fn free_space;
-};
+enum { MODELS_MAX = 64, STEPS_DEFAULT = 30000 };
 
 struct model {
   char id[37];
   unsigned char *bytes;
 };
 
-static uint64_t next_random(uint64_t *state) {
-  *state ^= *state << 13;
-  *state ^= *state >> 7;
-  *state ^= *state << 17;
-  return *state;
-}
-
-static uint64_t seed_of_run(void) {
-  const char *given = getenv("UMBRA_SEED");
-  uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
-  print_message("UMBRA_SEED=%llu\n", (unsigned long long)seed);
-  return seed ? seed : 1;
-}
-
 static unsigned steps_of_run(void) {
   const char *given = getenv("UMBRA_STEPS");
   return given ? (unsigned)strtoul(given, NULL, 10) : STEPS_DEFAULT;
-}
-
-/* Memory files: O_DIRECT is the caller's choice of descriptor, not the engine's. */
-static int file_of(const char *name, uint64_t bytes) {
-  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  assert_true(fd >= 0);
-  assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
-  return fd;
-}
-
-static void count_event(const struct cow_event *event, void *context) {
-  struct rig *r = context;
-  __atomic_fetch_add(&r->events[event->kind], 1, __ATOMIC_RELAXED);
 }
 
 /* The filesystem of these tests: bit c of its first bytes says that chunk c is free; those bytes never are. */
@@ -102,87 +64,9 @@ static int visit_free(const struct free_space_source *source, free_space_visit_f
   return r;
 }
 
-static void start_server(struct rig *r) {
-  struct umbra_error err = {0};
-  struct cow_storage_options so = {.fd = r->storage_fd, .chunk_bytes = CHUNK, .limit_bytes = r->storage_bytes};
-  assert_int_equal(cow_storage_open(&so, &r->storage, &err), 0);
-  struct cow_engine_options eo = {.origin_fd = r->origin_fd,
-                                  .storage = r->storage,
-                                  .arena = &r->arena,
-                                  .full_policy = r->policy,
-                                  .lanes = 3, /* fewer than the threads */
-                                  .event = count_event,
-                                  .event_context = r,
-                                  .free_space = r->free_space};
-  if (cow_engine_open(&eo, &r->engine, &err) < 0)
-    fail_msg("%s", err.message);
-}
-
-static void stop_server(struct rig *r) {
-  cow_engine_close(r->engine);
-  cow_storage_close(r->storage);
-}
-
-/* As the supervisor does: the descriptors are all that is left. */
-static void restart_server(struct rig *r) {
-  struct umbra_error err = {0};
-  int fds[COW_REGIONS];
-  stop_server(r);
-  for (int i = 0; i < COW_REGIONS; i++)
-    fds[i] = dup(r->arena.fds[i]);
-  cow_arena_done(&r->arena);
-  assert_int_equal(cow_arena_adopt(&r->arena, fds, &err), 0);
-  start_server(r);
-}
-
-static void set_up_free(struct rig *r, uint64_t storage_bytes, enum cow_full_policy policy,
-                        cow_free_space_fn free_space) {
-  struct umbra_error err = {0};
-  struct cow_geometry g = {.volume_bytes = VOLUME_BYTES, .chunk_bytes = CHUNK};
-  *r =
-      (struct rig){.storage_bytes = storage_bytes, .policy = policy, .seed = seed_of_run(), .free_space = free_space};
-  r->origin_fd = file_of("origin", VOLUME_BYTES);
-  r->storage_fd = file_of("storage", 0);
-  assert_int_equal(cow_arena_create(&r->arena, &g, (uint32_t)(storage_bytes / CHUNK), &err), 0);
-  start_server(r);
-}
-
-static void set_up(struct rig *r, uint64_t storage_bytes, enum cow_full_policy policy) {
-  set_up_free(r, storage_bytes, policy, NULL);
-}
-
-static void tear_down(struct rig *r) {
-  stop_server(r);
-  cow_arena_done(&r->arena);
-  close(r->origin_fd);
-  close(r->storage_fd);
-}
-
 static void name_model(struct model *m, uint64_t *random) {
   (void)snprintf(m->id, sizeof m->id, "%016llx-%016llx", (unsigned long long)next_random(random),
                  (unsigned long long)next_random(random));
-}
-
-static int make_shadow(struct cow_engine *e, const char *id) {
-  struct umbra_error err = {0};
-  int r = cow_engine_begin(e, id, &err);
-  return r < 0 ? r : cow_engine_commit(e, id, true);
-}
-
-/* Reads a shadow copy in pieces of odd sizes; -EIO when it was dropped. */
-static int read_whole(struct cow_engine *e, const char *id, unsigned char *to) {
-  struct umbra_error err = {0};
-  struct cow_shadow *s;
-  int r = cow_shadow_open(e, id, &s, &err);
-  if (r < 0)
-    return r;
-  for (uint64_t at = 0; at < VOLUME_BYTES && r >= 0;) {
-    uint64_t left = VOLUME_BYTES - at, piece = left < 7 * 512 + 3 * CHUNK ? left : 7 * 512 + 3 * CHUNK;
-    r = cow_shadow_read(s, to + at, piece, at);
-    at += piece;
-  }
-  cow_shadow_close(s);
-  return r;
 }
 
 static void pick_range(uint64_t *random, uint64_t *offset, uint64_t *length) {
@@ -561,109 +445,6 @@ static void is_one_instant_of_a_crowd_where_half_is_free(void **state) {
   run_crowd(visit_second_half);
 }
 
-static unsigned char *filled(unsigned char value, uint64_t bytes) {
-  unsigned char *b = malloc(bytes);
-  memset(b, value, bytes);
-  return b;
-}
-
-static void stop_writes_stops_them(void **state) {
-  (void)state;
-  struct rig r;
-  struct umbra_error err = {0};
-  set_up(&r, 4 * CHUNK, COW_FULL_STOP_WRITES);
-  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
-  assert_int_equal(make_shadow(r.engine, "a"), 0);
-  for (unsigned i = 0; i < 4; i++)
-    assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)i * CHUNK), 0);
-  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 4 * CHUNK), -ENOSPC);
-  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
-  assert_int_equal(cow_engine_delete(r.engine, "a", false, &err), 0);
-  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 4 * CHUNK), 0);
-  tear_down(&r);
-}
-
-/* The storage fails: who needs it is dropped, the write goes on, what older ones have stays. */
-static void failing_storage_drops(void **state) {
-  (void)state;
-  struct rig r;
-  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
-  CLEANUP_FREE unsigned char *b = filled(1, CHUNK), *whole = malloc(VOLUME_BYTES);
-  assert_int_equal(make_shadow(r.engine, "old"), 0);
-  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
-  assert_int_equal(make_shadow(r.engine, "new"), 0);
-  assert_int_equal(fcntl(r.storage_fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
-  /* Chunk 0: old has its own. */
-  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
-  assert_int_equal(read_whole(r.engine, "new", whole), -EIO);
-  assert_int_equal(read_whole(r.engine, "old", whole), 0);
-  assert_int_equal(whole[0], 0);
-  /* The next server starts although nothing can be allocated there any more. */
-  char path[FD_PROC_PATH_BYTES];
-  int writable = r.storage_fd;
-  r.storage_fd = open(fd_proc_path(writable, path), O_RDONLY | O_CLOEXEC);
-  close(writable);
-  restart_server(&r);
-  assert_int_equal(read_whole(r.engine, "old", whole), 0);
-  /* Chunk 1: old needs it, too. */
-  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CHUNK), 0);
-  assert_int_equal(read_whole(r.engine, "old", whole), -EIO);
-  assert_int_equal(r.events[COW_EVENT_DROPPED], 2);
-  assert_int_equal(cow_engine_read(r.engine, whole, CHUNK, CHUNK), 0);
-  assert_int_equal(whole[0], 1);
-  tear_down(&r);
-}
-
-static enum cow_shadow_state state_of(struct cow_engine *e, const char *id) {
-  struct cow_shadow_info all[8];
-  size_t count = cow_engine_list(e, all, 8);
-  for (size_t i = 0; i < count; i++)
-    if (strcmp(all[i].id, id) == 0)
-      return all[i].state;
-  return COW_SHADOW_FREE;
-}
-
-/* Full: who does not need what is to be stored is not dropped for it, nor is more than makes room. */
-static void drops_no_more_than_needed(void **state) {
-  (void)state;
-  CLEANUP_FREE unsigned char *b = filled(1, (uint64_t)51 * CHUNK);
-  const unsigned slots[] = {100, 50}, chunks[] = {51, 1};
-  for (size_t i = 0; i < 2; i++) {
-    struct rig r;
-    set_up(&r, (uint64_t)slots[i] * CHUNK, COW_FULL_DROP_NEWEST);
-    assert_int_equal(make_shadow(r.engine, "a"), 0);
-    assert_int_equal(cow_engine_write(r.engine, b, (size_t)50 * CHUNK, 0), 0);
-    assert_int_equal(make_shadow(r.engine, "b"), 0);
-    assert_int_equal(cow_engine_write(r.engine, b, (size_t)chunks[i] * CHUNK, 0), 0);
-    assert_int_equal(state_of(r.engine, "a"), COW_SHADOW_LIVE);
-    assert_int_equal(state_of(r.engine, "b"), COW_SHADOW_DROPPED);
-    tear_down(&r);
-  }
-}
-
-/* Slot 2 cannot be written, slot 1 beside it can: only who needs slot 2's chunk is dropped. */
-static void one_bad_place_costs_one_chunk(void **state) {
-  (void)state;
-  struct rig r;
-  struct rlimit limit = {(rlim_t)2 * CHUNK, RLIM_INFINITY};
-  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
-  set_up(&r, 100 * CHUNK, COW_FULL_DROP_OLDEST);
-  (void)signal(SIGXFSZ, SIG_IGN);
-  assert_int_equal(make_shadow(r.engine, "a"), 0);
-  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)30 * CHUNK), 0);
-  assert_int_equal(make_shadow(r.engine, "b"), 0);
-  struct cow_request q[] = {
-      {.write = true, .buffer = b, .length_bytes = CHUNK, .offset_bytes = (uint64_t)20 * CHUNK},
-      {.write = true, .buffer = b, .length_bytes = CHUNK, .offset_bytes = (uint64_t)30 * CHUNK}};
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-  cow_engine_run(r.engine, q, 2);
-  limit.rlim_cur = RLIM_INFINITY;
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-  assert_int_equal(state_of(r.engine, "a"), COW_SHADOW_LIVE);
-  assert_int_equal(state_of(r.engine, "b"), COW_SHADOW_DROPPED);
-  tear_down(&r);
-}
-
 static void limits_are_named(void **state) {
   (void)state;
   struct rig r;
@@ -1027,10 +808,6 @@ int main(void) {
       cmocka_unit_test(equals_model_but_for_what_was_free_when_full),
       cmocka_unit_test(is_one_instant_of_a_crowd),
       cmocka_unit_test(is_one_instant_of_a_crowd_where_half_is_free),
-      cmocka_unit_test(stop_writes_stops_them),
-      cmocka_unit_test(failing_storage_drops),
-      cmocka_unit_test(drops_no_more_than_needed),
-      cmocka_unit_test(one_bad_place_costs_one_chunk),
       cmocka_unit_test(limits_are_named),
       cmocka_unit_test(open_ones_stay),
       cmocka_unit_test(stale_handles_read_nothing),
