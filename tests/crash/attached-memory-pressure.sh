@@ -3,7 +3,7 @@
 # This test attaches a volume in a memory cgroup that is too small for what is then written to it from there: dirty pages of the volume can only
 # be written back by a server that needs memory itself. (In cgroup v1 a server that stays in the group hangs for good.) Everything goes on: no
 # deadlock (the time limit is the only judge of that), no killed process, every byte right, shadow copies what they were. PASSES times.
-# timeout: 240
+# timeout: 600
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/attached.sh"
 requires_root

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test kills the server and the supervisor of an attached volume again and again, under fio that checks what it reads: no I/O error, no
 # mismatch, the shadow copies of before and between stay what they were, fsck finds nothing, and nothing is left.  ROUNDS kills of each.
-# timeout: 300
+# timeout: 600
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/attached.sh"
 requires_root

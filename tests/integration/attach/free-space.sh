@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test writes into what was free on attached ext4 and XFS volumes when a shadow copy was made, also after a new server took over: hardly
 # any storage is used, the shadow copies are what the volume was, and whole; diff tells every range; revert brings the files back.
-# timeout: 240
+# timeout: 600
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
 requires_root

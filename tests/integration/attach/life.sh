@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test attaches ext4 and XFS volumes, and does all that can be done with them: shadow copies at once, several at a time, equal to what
 # the volume was; chosen before clone; diff, revert, run, backup; detach gives the device back with every byte; nothing is left.
-# timeout: 240
+# timeout: 600
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
 requires_root

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test attaches volumes with persistent storage, kills both their programs under load, detaches and attaches again: persistent shadow copies
 # come back with the same ids and every byte; those of a volume that was changed meanwhile are dropped, loudly; others' storage is refused.
-# timeout: 240
+# timeout: 600
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
 requires_root
