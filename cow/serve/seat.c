@@ -137,11 +137,10 @@ void seat_harden(struct seat *seat) {
 
 const char *seat_weakness_text(enum seat_weakness w) {
   static const char *const texts[SEAT_WEAKNESSES] = {
-      [SEAT_WAITS_FOR_WRITEBACK] = "cannot tell the kernel that it writes back for others (PR_SET_IO_FLUSHER, "
-                                   "CAP_SYS_RESOURCE is missing): when memory is short, the volume may become slow",
+      [SEAT_WAITS_FOR_WRITEBACK] = "may wait for memory that waits for it, and be slow (no CAP_SYS_RESOURCE)",
       [SEAT_IN_MEMORY_GROUP] = "cannot leave its memory cgroup: when that is full, the volume may hang",
-      [SEAT_NOT_LOCKED] = "cannot be kept in memory (mlockall, CAP_IPC_LOCK is missing)",
-      [SEAT_MAY_BE_KILLED] = "may be killed for want of memory (CAP_SYS_RESOURCE is missing)",
+      [SEAT_NOT_LOCKED] = "may be swapped out (no CAP_IPC_LOCK)",
+      [SEAT_MAY_BE_KILLED] = "may be killed for want of memory (no CAP_SYS_RESOURCE)",
   };
   return texts[w];
 }
