@@ -3,7 +3,7 @@
 # This test lets the device that storage is on fail in the middle: the live volume goes on without an error, the shadow copies are dropped with
 # the reason, and new ones can be made when it works again. Then the volume's own device: its user gets the error, as without umbra, and what
 # could be written is on it. Both are devices over sparse files on a filesystem that is full: reads work, writes fail.
-# timeout: 120
+# timeout: 300
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
 requires_root

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test damages the persistent storage of an attached volume in each of its parts: `umbra storage check` names what is wrong and changes nothing,
 # and an attach drops what cannot be trusted; a reader gets an error, never other data.
-# timeout: 120
+# timeout: 300
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
 requires_root

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test fills the storage of an attached volume: the live volume goes on, the oldest shadow copies go, their readers get an error and
 # never wrong data, events say so; with --full stop-writes the writes fail instead and go on when a shadow copy is deleted.
-# timeout: 120
+# timeout: 300
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
 requires_root

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test gives a volume with sectors of 512 bytes storage with sectors of 4096: a device is refused with the reason and leaves nothing;
 # a directory on such a device is taken, and shadow copies can be read sector by sector. The other way round is no matter.
-# timeout: 120
+# timeout: 300
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
 requires_root
