@@ -154,9 +154,8 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
     return error_set(err, dropped, UMBRA_REASON_INTERNAL, "describing the volume");
   const struct cow_geometry *g = cow_engine_geometry(c->engine);
   cow_engine_status(c->engine, &s);
-  *ret = json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:I, s:I, s:i, s:i, s:i, "
-                   "s:i, s:i, s:i, "
-                   "s:b}",
+  *ret = json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:I, s:I, s:i, s:i, "
+                   "s:i, s:i, s:i, s:i, s:b}",
                    "ok", 1, "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
                    c->seat->storage, "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes",
                    (json_int_t)g->volume_bytes, "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes",

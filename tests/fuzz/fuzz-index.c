@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Fuzzes the index parser: the input is an index's uncompressed stream.  What it accepts must be in strict tree
- * order, have allowed paths, and encode to the same bytes again.  With -DFUZZ_REPLAY it is a program that runs each
+ * order, have allowed paths, and encode to the same bytes again.  With replay.c it is a program that runs each
  * file of the corpus once.
  */
 #include "backup/index-record.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -65,19 +64,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   index_reader_free(r);
   return 0;
 }
-
-#ifdef FUZZ_REPLAY
-int main(int argc, char **argv) {
-  static uint8_t data[1 << 20];
-  for (int i = 1; i < argc; i++) {
-    FILE *f = fopen(argv[i], "rbe");
-    if (!f)
-      return 1;
-    size_t n = fread(data, 1, sizeof data, f);
-    (void)fclose(f);
-    (void)LLVMFuzzerTestOneInput(data, n);
-  }
-  printf("%d inputs\n", argc - 1);
-  return argc < 2;
-}
-#endif

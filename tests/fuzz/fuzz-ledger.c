@@ -3,7 +3,7 @@
  * Fuzzes what reads persistent storage.  The input is a list of changes to a small sound one: raw bytes anywhere, or
  * a superblock, record or cell that is sealed with a right checksum afterwards, computed here as docs/ONDISK.md says,
  * so that the values behind the checksums are reached.  Check, dump and recovery must survive it; what recovery
- * leaves must be sound, the same when it is done again, and serve an engine.  With -DFUZZ_REPLAY it is a program that
+ * leaves must be sound, the same when it is done again, and serve an engine.  With replay.c it is a program that
  * runs each file of the corpus once.
  */
 #include "common/bitmap.h"
@@ -214,19 +214,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   (void)close(origin_fd);
   return 0;
 }
-
-#ifdef FUZZ_REPLAY
-int main(int argc, char **argv) {
-  static uint8_t data[1 << 16];
-  for (int i = 1; i < argc; i++) {
-    FILE *f = fopen(argv[i], "rbe");
-    if (!f)
-      return 1;
-    size_t n = fread(data, 1, sizeof data, f);
-    (void)fclose(f);
-    (void)LLVMFuzzerTestOneInput(data, n);
-  }
-  printf("%d inputs\n", argc - 1);
-  return argc < 2;
-}
-#endif
