@@ -55,13 +55,22 @@ static enum set_event tell_all(struct set *s, enum writer_event event,
   return s->pending_calls > 0 ? SET_EVENT_NONE : SET_EVENT_DONE;
 }
 
+/* The end of the last one moves the set, which may tell the next event: that is not cut short. */
+static void end_calls(struct set *s, enum umbra_reason reason, const char *why) {
+  enum writer_event event = s->telling;
+  for (size_t i = 0; i < s->writer_count && s->telling == event; i++)
+    if (s->calls[i])
+      writer_call_cancel(s->calls[i], reason, why);
+}
+
 void set_cancel_calls(struct set *s) {
   /* Abort and thaw are never cut short: they are what a cancelled set still owes its writers. */
-  if (s->telling == WRITER_ABORT || s->telling == WRITER_THAW || s->telling == WRITER_SHUTDOWN)
-    return;
-  for (size_t i = 0; i < s->writer_count; i++)
-    if (s->calls[i])
-      writer_call_cancel(s->calls[i], UMBRA_REASON_CANCELLED, "cancelled");
+  if (s->telling != WRITER_ABORT && s->telling != WRITER_THAW && s->telling != WRITER_SHUTDOWN)
+    end_calls(s, UMBRA_REASON_CANCELLED, "cancelled");
+}
+
+void set_end_late_calls(struct set *s) {
+  end_calls(s, UMBRA_REASON_WRITER_TIMEOUT, "freeze had not ended when the limit of the writers frozen before it came");
 }
 
 static bool want_identify(const struct set *s, const struct writer *w) {

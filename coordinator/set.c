@@ -123,6 +123,11 @@ static int on_freeze_deadline(sd_event_source *source, uint64_t usec, void *cont
   struct set *s = context;
   if (set_states_next(s->state, SET_EVENT_DEADLINE) == SET_STATE_INVALID)
     return 0;
+  /* Whoever has not answered is the culprit, and its end moves the set. */
+  if (s->state == SET_FREEZING && s->pending_calls > 0) {
+    set_end_late_calls(s);
+    return 0;
+  }
   (void)error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_WRITER_TIMEOUT,
                   "writers were frozen longer than their limit allows (state: %s)", set_state_name(s->state));
   for (size_t i = 0; i < s->member_count; i++)

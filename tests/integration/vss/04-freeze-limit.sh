@@ -17,3 +17,14 @@ expect_output 'late'
 [[ "$(events_of late)" == *abort* ]] || fail "the late one was told: $(events_of late)"
 accepts_write "$WORK/v" 1 || fail "the volume is frozen"
 no_sets_left
+
+# Its own limit has not come, but that of those frozen before it: it is still the one to name.
+rm "$UMBRA_CONFIG_DIR/writers.d/good" "$WORK/events"
+limits 'freeze_limit_ms = 3000'
+make_writer slow front-end '"components": []' '[ "$1" = freeze ] && sleep 1.5'
+expect_status 1 "$UMBRA" create --provider null "$WORK/v"
+expect_output "'late'"
+[[ "$(events_of slow)" == *" freeze "*abort* ]] || fail "the slow writer was told: $(events_of slow)"
+[[ "$(events_of late)" == *abort* ]] || fail "the late one was told: $(events_of late)"
+accepts_write "$WORK/v" 1 || fail "the volume is frozen"
+no_sets_left
