@@ -13,6 +13,7 @@
 #include "cow/serve/seat.h"
 #include "cow/storage.h"
 #include "view/loop.h"
+#include "volume/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -251,7 +252,10 @@ static int listen_at(struct attaching *a, const char *name, int *ret) {
 }
 
 static int start_programs(struct attaching *a) {
-  int r = fuse_front_mount(a->mount, &a->fds[SEAT_SESSION], a->err);
+  CLEANUP_FREE char *source = NULL;
+  int r = volume_session_source((const int[]){a->fds[SEAT_ORIGIN], a->fds[SEAT_STORAGE]}, 2, &source, a->err);
+  if (r >= 0)
+    r = fuse_front_mount(a->mount, source, &a->fds[SEAT_SESSION], a->err);
   if (r < 0)
     return r;
   a->mounted = true;

@@ -4,11 +4,13 @@
  * is frozen already, the freeze waits for ever.  So the upper one goes first.
  *
  * Between two volumes of a set there may be others that are not in it (a loop device on a volume on a loop device),
- * so the way down is followed through every mount of the machine and not only through the set.
+ * so the way down is followed through every mount of the machine and not only through the set. An attached volume
+ * lies on its origin and on its storage: what is written to it may first have to be copied there.
  */
 #include "volume/table.h"
 
 #include "common/cleanup.h"
+#include "volume/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,6 +76,13 @@ static dev_t superblock_of_loop(const struct volume_table *table, dev_t device, 
   return superblock_of_path(table, path);
 }
 
+static void add_below_session(bool block, dev_t number, void *context) {
+  if (block)
+    add_block(context, number);
+  else
+    add_superblock(context, number);
+}
+
 static void descend_superblock(struct descent *d, dev_t superblock) {
   const struct volume_table *table = d->table;
   dev_t members[BLOCK_BELOW_MAX];
@@ -89,6 +98,8 @@ static void descend_superblock(struct descent *d, dev_t superblock) {
                        : 0;
     for (size_t m = 0; m < count; m++)
       add_block(d, members[m]);
+    if (strcmp(mount->fs_type, VOLUME_SESSION_TYPE) == 0)
+      volume_session_visit(mount->source, add_below_session, d);
     CLEANUP_FREE char *upper = NULL;
     dev_t below = 0;
     if (strcmp(mount->fs_type, "overlay") == 0 && mount_option(mount, "upperdir", &upper) && upper && upper[0] == '/')

@@ -3,6 +3,7 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
+#include "volume/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -491,14 +492,14 @@ static void *serve(void *context) {
   return NULL;
 }
 
-int fuse_front_mount(const char *directory, int *ret_fd, struct umbra_error *err) {
+int fuse_front_mount(const char *directory, const char *source, int *ret_fd, struct umbra_error *err) {
   int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
   if (fd < 0)
     return error_errno(err, "opening '/dev/fuse'");
   char options[128];
   (void)snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,max_read=%d", fd,
                  (int)COW_REQUEST_BYTES_MAX);
-  if (mount("umbra", directory, "fuse.umbra", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0) {
+  if (mount(source, directory, VOLUME_SESSION_TYPE, MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0) {
     int r = error_errno(err, "mounting the session of an attached volume at '%s'", directory);
     (void)close(fd);
     return r;

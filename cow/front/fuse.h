@@ -20,8 +20,8 @@ enum { FUSE_FRONT_THREADS_MAX = 128, FUSE_FRONT_THREADS_DEFAULT = 4, FUSE_FRONT_
 struct fuse_front;
 
 /* Supervisor: mounts an empty session at directory and gives its descriptor (the caller's). The mount is gone when it
- * is unmounted. */
-int fuse_front_mount(const char *directory, int *ret_fd, struct umbra_error *err);
+ * is unmounted. source: what it lies on (volume/session.h). */
+int fuse_front_mount(const char *directory, const char *source, int *ret_fd, struct umbra_error *err);
 
 /*
  * Server: serves until fuse_front_stop(). again: another server served this session; what it did not answer is asked

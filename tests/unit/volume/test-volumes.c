@@ -3,6 +3,7 @@
  */
 #include "common/cleanup.h"
 #include "volume/describe.h"
+#include "volume/session.h"
 #include "volume/table.h"
 
 #include <errno.h>
@@ -386,6 +387,65 @@ static void an_overlay_lies_on_its_upper_directory(void **state) {
   assert_int_equal(levels[1], 0);
 }
 
+/* loop60 over a session whose server writes to loop61 (a file on /images) and to a file on btrfs 0:70. */
+static void an_attached_volume_lies_on_origin_and_storage(void **state) {
+  (void)state;
+  add_disk("loop60", "7:60", 2048, 512);
+  add_disk("loop61", "7:61", 2048, 512);
+  set_backing_file("loop60", "/run/umbra/attached/srv/mnt/volume");
+  set_backing_file("loop61", "/images/origin");
+  const char text[] = "22 1 254:0 / / rw - ext4 /dev/vda rw\n"
+                      "23 22 254:1 / /images rw - ext4 /dev/vda1 rw\n"
+                      "24 22 0:70 / /storage rw - btrfs /dev/vda2 rw,subvol=/\n"
+                      "25 22 0:71 / /run/umbra/attached/srv/mnt rw - fuse.umbra umbra:block=7:61,superblock=0:70 rw\n"
+                      "26 22 7:60 / /srv rw - ext4 /dev/loop60 rw\n";
+  unsigned levels[LEVELS];
+  assert_int_equal(levels_of(text, (const char *[]){"0:70:/", "254:1", "7:60", "254:0"}, 4, levels, NULL), 0);
+  assert_int_equal(levels[0], 1);
+  assert_int_equal(levels[1], 1);
+  assert_int_equal(levels[2], 0);
+  assert_int_equal(levels[3], 0);
+}
+
+struct seen {
+  char text[128];
+};
+static void note_seen(bool block, dev_t number, void *context) {
+  struct seen *s = context;
+  size_t used = strlen(s->text);
+  (void)snprintf(s->text + used, sizeof s->text - used, "%s%u:%u ", block ? "b" : "s", major(number), minor(number));
+}
+
+static void a_session_says_what_it_lies_on(void **state) {
+  (void)state;
+  static const struct {
+    const char *source, *seen;
+  } cases[] = {
+      {"umbra:block=7:3,superblock=0:41", "b7:3 s0:41 "},
+      {"umbra:superblock=8:1", "s8:1 "},
+      {"umbra:", ""},
+      {"umbra", ""},
+      {"", ""},
+      {"block=7:3", ""},
+      {"umbra:what=1:2,block=7:,block=7:4", "b7:4 "},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct seen s = {{0}};
+    volume_session_visit(cases[i].source, note_seen, &s);
+    assert_string_equal(s.text, cases[i].seen);
+  }
+  /* A file of this machine: its superblock is the one that its mount has. */
+  CLEANUP_FREE char *source = NULL;
+  struct umbra_error err = {0};
+  FILE *file = tmpfile();
+  assert_int_equal(volume_session_source((const int[]){fileno(file), fileno(file)}, 2, &source, &err), 0);
+  assert_int_equal(fclose(file), 0);
+  struct seen s = {{0}};
+  volume_session_visit(source, note_seen, &s);
+  assert_int_equal(s.text[0], 's');
+  assert_int_equal(volume_session_source(NULL, VOLUME_SESSION_FDS_MAX + 1, &source, &err), -E2BIG);
+}
+
 static void all_devices_of_a_btrfs_are_found(void **state) {
   (void)state;
   add_disk("loop20", "7:20", 2048, 512);
@@ -459,6 +519,8 @@ int main(void) {
       cmocka_unit_test(sizes_come_from_sysfs),
       cmocka_unit_test(a_loop_freezes_before_what_it_lies_on),
       cmocka_unit_test(an_overlay_lies_on_its_upper_directory),
+      cmocka_unit_test(an_attached_volume_lies_on_origin_and_storage),
+      cmocka_unit_test(a_session_says_what_it_lies_on),
       cmocka_unit_test(all_devices_of_a_btrfs_are_found),
       cmocka_unit_test(a_circle_is_refused_by_name),
       cmocka_unit_test(device_stacks_are_told_in_words),
