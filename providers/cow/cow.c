@@ -23,6 +23,7 @@ enum {
 struct cow {
   int fd; /* to the volume's server: what it began and did not commit goes with it */
   char *directory;
+  bool committed; /* in a hold that may have been of no use to the set: it is then made again in the next */
 };
 
 static int cow_can_shadow(const struct volume *volume, const char *config_dir, struct umbra_error *why) {
@@ -61,6 +62,28 @@ static int cow_can_persist_on(const struct volume *volume, struct umbra_error *w
   return r;
 }
 
+/* Its id is free again a moment after another one of this name was deleted. */
+static int begin(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = s->state;
+  for (unsigned waited_ms = 0;; waited_ms += CLOSED_POLL_MS) {
+    int r = cow_client_call(c->fd, json_pack("{s:s, s:s, s:b}", "do", "begin", "id", s->id, "keep", s->persistent),
+                            CALL_TIMEOUT_MS, NULL, err);
+    if (r != -EEXIST || waited_ms >= CLOSED_WAIT_MS)
+      return r;
+    (void)poll(NULL, 0, CLOSED_POLL_MS);
+  }
+}
+
+/* A loop device that was let go closes its file a moment later, by itself. */
+static int delete_when_closed(int fd, const char *id, struct umbra_error *err) {
+  for (unsigned waited_ms = 0;; waited_ms += CLOSED_POLL_MS) {
+    int r = cow_client_call(fd, json_pack("{s:s, s:s}", "do", "delete", "id", id), CALL_TIMEOUT_MS, NULL, err);
+    if (r != -EBUSY || waited_ms >= CLOSED_WAIT_MS)
+      return r;
+    (void)poll(NULL, 0, CLOSED_POLL_MS);
+  }
+}
+
 static int cow_prepare(struct shadow *s, struct umbra_error *err) {
   struct cow *c = calloc(1, sizeof *c);
   if (!c)
@@ -77,10 +100,19 @@ static int cow_prepare(struct shadow *s, struct umbra_error *err) {
       json_object_set_new(s->record, "id", json_string(s->id)) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "preparing a shadow copy");
   r = s->services->save(s, err);
-  if (r >= 0)
-    r = cow_client_call(c->fd, json_pack("{s:s, s:s, s:b}", "do", "begin", "id", s->id, "keep", s->persistent),
-                        CALL_TIMEOUT_MS, NULL, err);
-  return r;
+  return r < 0 ? r : begin(s, err);
+}
+
+/* Before each hold. What the last one made shows an instant that was not the set's. */
+static int cow_precommit(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = s->state;
+  if (!c->committed)
+    return 0;
+  int r = delete_when_closed(c->fd, s->id, err);
+  if (r < 0 && r != -ENOENT)
+    return r;
+  c->committed = false;
+  return begin(s, err);
 }
 
 static int cow_commit(struct shadow *s, struct umbra_error *err) {
@@ -89,6 +121,7 @@ static int cow_commit(struct shadow *s, struct umbra_error *err) {
   int r = cow_client_commit(c->fd, s->id, s->volume->can_freeze, COMMIT_TIMEOUT_MS);
   if (r < 0)
     return error_code(err, r, "the server of the attached volume '%s'", c->directory);
+  c->committed = true;
   return 0;
 }
 
@@ -142,16 +175,6 @@ static void cow_release_state(struct shadow *s) {
   free(c->directory);
   free(c);
   s->state = NULL;
-}
-
-/* A loop device that was let go closes its file a moment later, by itself. */
-static int delete_when_closed(int fd, const char *id, struct umbra_error *err) {
-  for (unsigned waited_ms = 0;; waited_ms += CLOSED_POLL_MS) {
-    int r = cow_client_call(fd, json_pack("{s:s, s:s}", "do", "delete", "id", id), CALL_TIMEOUT_MS, NULL, err);
-    if (r != -EBUSY || waited_ms >= CLOSED_WAIT_MS)
-      return r;
-    (void)poll(NULL, 0, CLOSED_POLL_MS);
-  }
 }
 
 /* Of a persistent one whose volume is not attached: it goes with its storage, if that has gone. */
@@ -247,6 +270,7 @@ const struct provider cow_provider = {
     .can_shadow = cow_can_shadow,
     .can_persist_on = cow_can_persist_on,
     .prepare = cow_prepare,
+    .precommit = cow_precommit,
     .commit = cow_commit,
     .postcommit = cow_postcommit,
     .release_state = cow_release_state,
