@@ -14,6 +14,7 @@ enum {
   OPTION_LIMIT,
   OPTION_CHUNK,
   OPTION_FULL,
+  OPTION_FRONT,
   OPTION_FORCE,
   OPTION_RESTART,
   OPTION_ALL,
@@ -25,6 +26,7 @@ static const struct option attach_options[] = {
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {"chunk", required_argument, NULL, OPTION_CHUNK},
     {"full", required_argument, NULL, OPTION_FULL},
+    {"front", required_argument, NULL, OPTION_FRONT},
     {"persistent", no_argument, NULL, OPTION_PERSISTENT},
     {"all", no_argument, NULL, OPTION_ALL},
     {"help", no_argument, NULL, 'h'},
@@ -36,11 +38,9 @@ static const struct option detach_options[] = {
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
-static const char *const names[] = {[OPTION_STORAGE] = "storage",
-                                    [OPTION_LIMIT] = "limit",
-                                    [OPTION_CHUNK] = "chunk",
-                                    [OPTION_FULL] = "full",
-                                    [OPTION_PERSISTENT] = "persistent"};
+static const char *const names[] = {
+    [OPTION_STORAGE] = "storage", [OPTION_LIMIT] = "limit", [OPTION_CHUNK] = "chunk",
+    [OPTION_FULL] = "full",       [OPTION_FRONT] = "front", [OPTION_PERSISTENT] = "persistent"};
 
 static int attach_all(struct cli *cli) {
   size_t count = 0;
@@ -117,6 +117,7 @@ const struct verb verb_attach = {
             "  --limit BYTES     how much of it (default: a tenth of the device)\n"
             "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
             "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"
+            "  --front FRONT     what makes it a block device: fuse (default)\n"
             "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
             "  --all             those that umbratab(5) lists and that are not attached yet\n",
     .run = run_attach,

@@ -45,6 +45,9 @@ static void print_volume(const json_t *v) {
            cli_size(json_get_integer_or(v, "size_bytes", 0), size));
   else if (lies_on)
     printf("  %-10s %s, %s\n", "lies on:", lies_on, cli_size(json_get_integer_or(v, "size_bytes", 0), size));
+  if (json_get_string_or(attached, "front", NULL))
+    printf("  %-10s %s: %s\n", "front:", json_get_string_or(attached, "front", "?"),
+           json_get_string_or(attached, "front_why", "?"));
   printf("  %-10s %s\n", "provider:", provider ? provider : "none: no shadow copy can be made of it");
   print_answer("freeze:", json_object_get(v, "freeze"));
   print_answer("tracking:", json_object_get(v, "tracking"));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Attaching volumes to the copy-on-write engine and detaching them: everything that the two programs then keep is
  * made here. */
+#include "libumbra/attached-device.h"
 #include "libumbra/attached.h"
 #include "libumbra/handles.h"
 
@@ -29,7 +30,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define DEVICE_DIRECTORY "/dev/umbra"
 enum { START_TIMEOUT_MS = 30000, END_TIMEOUT_MS = 60000, CALL_TIMEOUT_MS = 60000, BACKLOG = 16, LIMIT_PART = 10 };
 
 /* What attaching holds until the programs have it. */
@@ -41,7 +41,7 @@ struct attaching {
   int fds[SEAT_FDS_END];
   uint64_t device_bytes, limit_bytes, wanted_limit_bytes;
   uint32_t chunk_bytes, wanted_chunk_bytes;
-  const char *storage;
+  const char *storage, *front;
   bool persistent;
   char mount[PATH_MAX + 8];
   bool directory_made, mounted, started;
@@ -65,6 +65,10 @@ static int take_option(struct attaching *a, const char *name, const char *value)
   uint64_t number = 0;
   if (strcmp(name, "storage") == 0) {
     a->storage = value;
+    return 0;
+  }
+  if (strcmp(name, "front") == 0 && front_named(value)) {
+    a->front = value;
     return 0;
   }
   if (strcmp(name, "limit") == 0 && number_of(value, &a->wanted_limit_bytes) == 0 && a->wanted_limit_bytes > 0)
@@ -92,14 +96,14 @@ static int open_device(struct attaching *a, const char *device, int *ret_fd) {
   CLEANUP_CLOSE int fd = open(device, O_RDWR | O_DIRECT | O_EXCL | O_CLOEXEC);
   if (fd < 0 && errno == EBUSY)
     return error_set(a->err, -EBUSY, UMBRA_REASON_BUSY,
-                     "device '%s' is in use: unmount it first, then mount " DEVICE_DIRECTORY
+                     "device '%s' is in use: unmount it first, then mount " ATTACHED_DEVICE_DIRECTORY
                      "/%s in its place (see umbra-attach(8))",
                      device, a->seat->name);
   if (fd < 0)
     return error_errno(a->err, "opening device '%s'", device);
   if (ioctl(fd, BLKGETSIZE64, &a->device_bytes) < 0 || ioctl(fd, BLKSSZGET, &block_bytes) < 0)
     return error_errno(a->err, "asking device '%s' for its size", device);
-  a->seat->logical_block_bytes = (uint32_t)block_bytes;
+  a->seat->front_seat.logical_block_bytes = (uint32_t)block_bytes;
   *ret_fd = take_fd(&fd);
   return 0;
 }
@@ -121,11 +125,11 @@ static int open_image(struct attaching *a, const char *file, int *ret_fd) {
   if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &direct) < 0)
     return error_errno(a->err, "asking file '%s' for its alignment", file);
   bool known = (direct.stx_mask & STATX_DIOALIGN) && direct.stx_dio_offset_align > 0;
-  a->seat->logical_block_bytes = known ? direct.stx_dio_offset_align : COW_SECTOR_BYTES;
+  a->seat->front_seat.logical_block_bytes = known ? direct.stx_dio_offset_align : COW_SECTOR_BYTES;
   a->device_bytes = (uint64_t)st.st_size;
-  if (a->device_bytes == 0 || a->device_bytes % a->seat->logical_block_bytes != 0)
+  if (a->device_bytes == 0 || a->device_bytes % a->seat->front_seat.logical_block_bytes != 0)
     return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID, "the size of file '%s' is no multiple of %u bytes", file,
-                     a->seat->logical_block_bytes);
+                     a->seat->front_seat.logical_block_bytes);
   *ret_fd = take_fd(&fd);
   return 0;
 }
@@ -149,8 +153,10 @@ static int open_storage(struct attaching *a) {
   const char *where = a->storage ? a->storage : a->client->coordinator->state_dir;
   CLEANUP_FREE char *path = NULL;
   int *fd = &a->fds[SEAT_STORAGE];
-  int r = a->persistent ? attached_open_kept(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd, &path)
-                        : attached_open_storage(a->client, where, a->seat->name, a->seat->logical_block_bytes, fd);
+  int r =
+      a->persistent
+          ? attached_open_kept(a->client, where, a->seat->name, a->seat->front_seat.logical_block_bytes, fd, &path)
+          : attached_open_storage(a->client, where, a->seat->name, a->seat->front_seat.logical_block_bytes, fd);
   if (r < 0)
     return r;
   uint64_t part = a->device_bytes / LIMIT_PART;
@@ -259,6 +265,9 @@ static int start_programs(struct attaching *a) {
   if (r < 0)
     return r;
   a->mounted = true;
+  r = attached_device_make(a->seat, a->err);
+  if (r < 0)
+    return r;
   r = seat_run(a->seat, a->fds, "supervise", true, a->err);
   if (r < 0)
     return r;
@@ -270,38 +279,32 @@ static int start_programs(struct attaching *a) {
   return r;
 }
 
-/* The block device over the session's file, and its name. */
+/* The block device, and its names. */
 static int publish(struct attaching *a, char **ret_path) {
-  char file[PATH_MAX + 16];
-  CLEANUP_CLOSE int loop = -1;
-  CLEANUP_FREE char *device = NULL, *link = NULL;
-  (void)snprintf(file, sizeof file, "%s/" FUSE_FRONT_VOLUME, a->mount);
-  int r = loop_open(file, a->seat->logical_block_bytes, true, &loop, &device, a->err);
-  if (r >= 0)
-    r = loop_keep(loop, a->err);
+  int r = attached_device_show(a->seat, a->err);
   if (r < 0)
     return r;
-  (void)snprintf(a->seat->device, sizeof a->seat->device, "%s", device);
-  if (asprintf(&link, DEVICE_DIRECTORY "/%s", a->seat->name) < 0)
-    link = NULL;
-  (void)mkdir(DEVICE_DIRECTORY, 0755);
-  if (!link || (unlink(link) < 0 && errno != ENOENT) || symlink(device, link) < 0)
-    return error_errno(a->err, "making '" DEVICE_DIRECTORY "/%s'", a->seat->name);
-  *ret_path = take_pointer(link);
-  return 0;
+  memcpy(a->seat->device, a->seat->front_device, sizeof a->seat->device);
+  return attached_device_name(a->seat, ret_path, a->err);
 }
 
 static void undo(struct attaching *a) {
-  char file[PATH_MAX + 16];
-  (void)snprintf(file, sizeof file, "%s/" FUSE_FRONT_VOLUME, a->mount);
-  if (a->seat->device[0] != '\0')
-    (void)loop_drop(a->seat->device, file, NULL);
+  (void)attached_device_hide(a->seat->front, a->seat->front_device, a->seat->directory, NULL);
   if (a->started)
     (void)say_word(a->seat->directory, "end", NULL);
+  attached_device_remove(a->seat->front, a->seat->front_device);
   if (a->mounted)
     (void)umount2(a->mount, MNT_DETACH);
   if (a->directory_made)
     (void)fd_remove_tree(AT_FDCWD, a->seat->directory);
+}
+
+static int choose_front(struct attaching *a) {
+  const struct front *front;
+  int r = front_choose(a->front, &front, a->seat->front_why, a->err);
+  if (r >= 0)
+    (void)snprintf(a->seat->front, sizeof a->seat->front, "%s", front->name);
+  return r;
 }
 
 static int attach(struct attaching *a, const char *device, const char *name,
@@ -317,8 +320,8 @@ static int attach(struct attaching *a, const char *device, const char *name,
   for (size_t i = 0; i < option_count; i++)
     if ((r = take_option(a, options[i].name, options[i].value)) < 0)
       return r;
-  if ((r = open_origin(a, device)) < 0 || (r = open_storage(a)) < 0 || (r = make_arena(a)) < 0 ||
-      (r = find_program(a)) < 0 || (r = make_directory(a)) < 0 ||
+  if ((r = choose_front(a)) < 0 || (r = open_origin(a, device)) < 0 || (r = open_storage(a)) < 0 ||
+      (r = make_arena(a)) < 0 || (r = find_program(a)) < 0 || (r = make_directory(a)) < 0 ||
       (r = listen_at(a, "control", &a->fds[SEAT_CONTROL])) < 0 ||
       (r = listen_at(a, "supervise", &a->fds[SEAT_SUPERVISE])) < 0 || (r = start_programs(a)) < 0)
     return r;
@@ -343,7 +346,6 @@ int umbra_attach(struct umbra_client *client, const char *device, const char *na
   r = seat_create(&a.seat, &a.fds[SEAT_CONFIG], a.err);
   if (r < 0)
     return r;
-  a.seat->threads = FUSE_FRONT_THREADS_DEFAULT;
   for (int i = 0; i < COW_REGIONS; i++)
     a.arena.fds[i] = -1;
   r = attach(&a, device, name, options, option_count, ret_path);
@@ -401,7 +403,7 @@ static int delete_sets_of(struct umbra_client *client, const char *directory) {
 }
 
 int umbra_detach(struct umbra_client *client, const char *name, int force) {
-  CLEANUP_FREE char *directory = NULL, *link = NULL;
+  CLEANUP_FREE char *directory = NULL;
   CLEANUP_CLOSE int fd = -1, alone = -1;
   CLEANUP_JSON json_t *status = NULL;
   char file[PATH_MAX];
@@ -422,7 +424,8 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
     return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
                      "'%s' has %lld shadow copies, which go with it: delete them, or detach with --force", name,
                      (long long)shadows);
-  (void)snprintf(file, sizeof file, "%s/mnt/" FUSE_FRONT_VOLUME, directory);
+  const char *front = json_get_string_or(status, "front", ""),
+             *front_device = json_get_string_or(status, "front_device", "");
   const char *device = json_get_string_or(status, "device", "");
   bool published = device[0] != '\0';
   if (published)
@@ -431,15 +434,15 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
     r = attached_let_go(client, directory);
   if (r >= 0)
     r = delete_sets_of(client, directory);
-  if (r >= 0 && published)
-    r = loop_drop(device, file, &client->error);
+  if (r >= 0)
+    r = attached_device_hide(front, front_device, directory, &client->error);
   cleanup_close_fd(&alone);
   alone = -1;
   if (r < 0)
     return r;
-  if (asprintf(&link, DEVICE_DIRECTORY "/%s", name) >= 0)
-    (void)unlink(link);
+  attached_device_unname(name);
   r = say_word(directory, "end", &client->error);
+  attached_device_remove(front, front_device);
   (void)snprintf(file, sizeof file, "%s/mnt", directory);
   (void)umount2(file, MNT_DETACH);
   (void)fd_remove_tree(AT_FDCWD, directory);

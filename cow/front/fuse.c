@@ -53,6 +53,7 @@ struct server_thread {
 struct fuse_front {
   int fd;
   struct cow_engine *engine;
+  bool volume; /* there is the file of the live volume */
   struct server_thread *threads;
   unsigned thread_count;
   atomic_bool stopping;
@@ -157,7 +158,7 @@ static void answer_lookup(struct fuse_front *f, struct fuse_request *r) {
   name[bytes - 1] = '\0';
   struct fuse_entry_out out = {.attr_valid = FOREVER_S};
   struct cow_shadow_info info;
-  if (strcmp(name, FUSE_FRONT_VOLUME) == 0) {
+  if (f->volume && strcmp(name, FUSE_FRONT_VOLUME) == 0) {
     out.nodeid = NODE_VOLUME;
     out.entry_valid = FOREVER_S;
   } else if (strncmp(name, FUSE_FRONT_SHADOW, strlen(FUSE_FRONT_SHADOW)) == 0 &&
@@ -536,8 +537,8 @@ static int start_threads(struct fuse_front *f, unsigned threads, struct umbra_er
   return 0;
 }
 
-int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool again, struct fuse_front **ret,
-                     struct umbra_error *err) {
+int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool volume, bool again,
+                     struct fuse_front **ret, struct umbra_error *err) {
   if (threads == 0 || threads > FUSE_FRONT_THREADS_MAX)
     return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "%u threads: 1 to %d are possible", threads,
                      (int)FUSE_FRONT_THREADS_MAX);
@@ -546,6 +547,7 @@ int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool a
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting to serve");
   f->fd = fd;
   f->engine = engine;
+  f->volume = volume;
   pthread_mutex_init(&f->lock, NULL);
   pthread_mutex_init(&f->turn, NULL);
   f->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -579,3 +581,28 @@ void fuse_front_stop(struct fuse_front *f) {
   pthread_mutex_destroy(&f->lock);
   free(f);
 }
+
+static int usable(struct umbra_error *why) {
+  return access("/dev/fuse", R_OK | W_OK) == 0 ? 0 : error_errno(why, "opening '/dev/fuse'");
+}
+
+static unsigned thread_count(const struct front_seat *seat) {
+  (void)seat;
+  return FUSE_FRONT_THREADS_DEFAULT;
+}
+
+static int start(const struct front_options *o, struct front_server **ret, struct umbra_error *err) {
+  return fuse_front_start(o->session_fd, o->engine, FUSE_FRONT_THREADS_DEFAULT, true, o->again,
+                          (struct fuse_front **)ret, err);
+}
+
+static void stop(struct front_server *s) { fuse_front_stop((struct fuse_front *)s); }
+
+const struct front front_fuse = {
+    .name = "fuse",
+    .summary = "FUSE and a loop device",
+    .usable = usable,
+    .threads = thread_count,
+    .start = start,
+    .stop = stop,
+};

@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "cow/engine.h"
+#include "cow/front/front.h"
 
 #include <stdbool.h>
 
@@ -25,12 +26,16 @@ int fuse_front_mount(const char *directory, const char *source, int *ret_fd, str
 
 /*
  * Server: serves until fuse_front_stop(). again: another server served this session; what it did not answer is asked
- * for. fd and engine are borrowed. Buffers are got here, none later.
+ * for. volume: with the live volume, not only the shadow copies. fd and engine are borrowed. Buffers are got here,
+ * none later.
  */
-int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool again, struct fuse_front **ret,
-                     struct umbra_error *err);
+int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool volume, bool again,
+                     struct fuse_front **ret, struct umbra_error *err);
 /* Waits until the requests under way are answered. */
 void fuse_front_stop(struct fuse_front *f);
+
+/* The session's file `volume` as a front: whoever attaches puts a loop device over it. */
+extern const struct front front_fuse;
 
 /*
  * What the threads do, for tests and fuzzing. head: the first FUSE_FRONT_HEAD_BYTES of a request, body: the rest,

@@ -8,16 +8,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdbool.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/un.h>
 
-enum { STATUS_TIMEOUT_MS = 10000 };
+enum { STATUS_TIMEOUT_MS = 10000, MOUNT_LINE_BYTES_MAX = 16384 };
 
 /* Only what root made and nobody else can reach is believed. */
 static bool trusted(const char *directory) {
@@ -25,20 +25,35 @@ static bool trusted(const char *directory) {
   return lstat(directory, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && (st.st_mode & 077) == 0;
 }
 
+/* Is directory/device this one? */
+static bool has_device(const char *directory, dev_t device) {
+  char path[PATH_MAX + 8];
+  struct stat st;
+  (void)snprintf(path, sizeof path, "%s/device", directory);
+  return trusted(directory) && stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device;
+}
+
+/* Each attached volume has its session mounted at DIRECTORY/mnt, whatever its front. */
 int cow_attached_directory(dev_t device, char **ret, struct umbra_error *err) {
-  static const char suffix[] = "/mnt/volume\n";
-  char path[64], backing[PATH_MAX];
-  (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/loop/backing_file", major(device), minor(device));
-  CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, backing, sizeof backing - 1);
-  size_t end = n > 0 ? (size_t)n : 0;
-  if (end > strlen(suffix) && memcmp(backing + end - strlen(suffix), suffix, strlen(suffix)) == 0) {
-    backing[end - strlen(suffix)] = '\0';
-    if (trusted(backing)) {
-      *ret = strdup(backing);
-      return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "looking for an attached volume");
-    }
+  static const char suffix[] = "/mnt";
+  CLEANUP_FREE char *buffer = malloc(MOUNT_LINE_BYTES_MAX);
+  FILE *mounts = setmntent("/proc/self/mounts", "re");
+  struct mntent entry;
+  char *found = NULL;
+  while (buffer && mounts && !found && getmntent_r(mounts, &entry, buffer, MOUNT_LINE_BYTES_MAX)) {
+    size_t length = strlen(entry.mnt_dir), end = strlen(suffix);
+    if (strcmp(entry.mnt_type, "fuse.umbra") != 0 || length <= end || length >= PATH_MAX ||
+        strcmp(entry.mnt_dir + length - end, suffix) != 0)
+      continue;
+    entry.mnt_dir[length - end] = '\0';
+    if (has_device(entry.mnt_dir, device))
+      found = strdup(entry.mnt_dir);
   }
+  if (mounts)
+    (void)endmntent(mounts);
+  *ret = found;
+  if (found)
+    return 0;
   return error_set(err, -ENODEV, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
                    "the volume is not attached to umbra (see umbra-attach(8))");
 }
@@ -146,8 +161,8 @@ int cow_client_list(const char *directory, json_t **ret, struct umbra_error *err
 }
 
 json_t *cow_client_describe(dev_t device) {
-  static const char *const told[] = {"origin",      "storage",    "shadows",     "dropped",
-                                     "shadows_max", "used_bytes", "limit_bytes", "over_warning"};
+  static const char *const told[] = {"origin",     "storage",     "shadows",      "dropped", "shadows_max",
+                                     "used_bytes", "limit_bytes", "over_warning", "front",   "front_why"};
   CLEANUP_FREE char *directory = NULL;
   CLEANUP_CLOSE int fd = -1;
   CLEANUP_JSON json_t *status = NULL;

@@ -12,13 +12,11 @@
  *   delete  id, force
  *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent}], at most
  *                                  COW_LIST_MAX; more
- *   status                      →  name, origin, device, storage, pid, supervisor_pid, servers, chunk_bytes,
- *                                  volume_bytes, used_bytes, limit_bytes, over_warning, chunks_copied,
- *                                  chunks_left_out, free_known, bytes_written, memory_bytes, shadows (live ones),
- *                                  kept (of these), dropped (how many), shadows_max, persistent (is the storage)
- *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
- *           start_bytes
- *   revert  id                  →  bytes
+ *   status                      →  name, origin, device, front, front_why, front_device, storage, pid,
+ *                                  supervisor_pid, servers, chunk_bytes, volume_bytes, used_bytes, limit_bytes,
+ * over_warning, chunks_copied, chunks_left_out, free_known, bytes_written, memory_bytes, shadows (live ones), kept
+ * (of these), dropped (how many), shadows_max, persistent (is the storage) diff    from, to or null,   →  ranges:
+ * [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more start_bytes revert  id                  →  bytes
  *   events  since               →  events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them
  *
  * What a connection began and did not commit is aborted when it closes.
@@ -41,8 +39,8 @@ enum {
 };
 
 /*
- * The directory (RUNTIME/attached/NAME) of the attached volume that this block device is, by what the loop device
- * lies over. Caller frees. -ENODEV: it is none.
+ * The directory (RUNTIME/attached/NAME) of the attached volume that this block device is: directory/device leads to
+ * it. Caller frees. -ENODEV: it is none.
  */
 int cow_attached_directory(dev_t device, char **ret, struct umbra_error *err);
 

@@ -165,6 +165,13 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
                    (json_int_t)s.memory_bytes, "supervisor_pid", atomic_load(&c->seat->supervisor_pid), "servers",
                    (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows, "dropped", dropped, "shadows_max",
                    (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent", c->seat->storage_start_bytes > 0);
+  if (*ret && json_object_update_new(*ret, json_pack("{s:s, s:s%, s:s}", "front", c->seat->front, "front_why",
+                                                     c->seat->front_why,
+                                                     strnlen(c->seat->front_why, sizeof c->seat->front_why),
+                                                     "front_device", c->seat->front_device)) < 0) {
+    json_decref(*ret);
+    *ret = NULL;
+  }
   return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the volume");
 }
 

@@ -18,7 +18,7 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-#define SEAT_MAGIC UINT64_C(0x3274616573627275) /* "urbseat2" */
+#define SEAT_MAGIC UINT64_C(0x3374616573627275) /* "urbseat3" */
 
 static int map(int fd, struct seat **ret, struct umbra_error *err) {
   void *at = mmap(NULL, sizeof(struct seat), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -53,7 +53,7 @@ int seat_adopt(struct seat **ret, struct umbra_error *err) {
   struct seat *s = *ret;
   if (s->magic != SEAT_MAGIC || !memchr(s->name, 0, sizeof s->name) ||
       !memchr(s->directory, 0, sizeof s->directory) || !memchr(s->program, 0, sizeof s->program) ||
-      !memchr(s->device, 0, sizeof s->device))
+      !memchr(s->device, 0, sizeof s->device) || !memchr(s->front, 0, sizeof s->front))
     return error_set(err, -EUCLEAN, UMBRA_REASON_INTERNAL, "the seat is damaged");
   return 0;
 }

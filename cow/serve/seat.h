@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "cow/arena.h"
+#include "cow/front/front.h"
 
 #include <limits.h>
 #include <stdatomic.h>
@@ -26,7 +27,7 @@ enum seat_fd {
   SEAT_FDS_END = SEAT_ARENA + COW_REGIONS,
 };
 
-enum { SEAT_NAME_BYTES = 64, SEAT_DEVICE_BYTES = 64 };
+enum { SEAT_NAME_BYTES = 64, SEAT_DEVICE_BYTES = 64, SEAT_FRONT_BYTES = 16 };
 
 struct seat {
   uint64_t magic;
@@ -38,9 +39,13 @@ struct seat {
   char storage[PATH_MAX];       /* where it is, in words */
   uint64_t storage_limit_bytes; /* of the slots */
   uint64_t storage_start_bytes; /* where they begin, behind a ledger; 0: there is none, nothing is persistent */
-  uint32_t full_policy, threads, logical_block_bytes;
-  /* The block device, once there is one: by who attached. */
-  char device[SEAT_DEVICE_BYTES];
+  uint32_t full_policy;
+  char front[SEAT_FRONT_BYTES];    /* by name */
+  char front_why[FRONT_WHY_BYTES]; /* why this one */
+  /* Once they are there: the block device that the front shows, and the one that is the volume to everybody. By who
+   * attached. */
+  char front_device[SEAT_DEVICE_BYTES], device[SEAT_DEVICE_BYTES];
+  struct front_seat front_seat;
   /* Who lives: each writes its own at its start. */
   _Atomic int supervisor_pid, server_pid;
   _Atomic uint32_t weaknesses; /* of either */

@@ -3,7 +3,7 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
-#include "cow/front/fuse.h"
+#include "cow/front/front.h"
 #include "cow/serve/control.h"
 #include "cow/serve/seat.h"
 #include "cow/shadows.h"
@@ -27,7 +27,8 @@ struct server {
   struct cow_storage *storage;
   struct cow_ledger *ledger;
   struct cow_engine *engine;
-  struct fuse_front *front;
+  const struct front *front;
+  struct front_server *front_server;
   struct control *control;
 };
 
@@ -132,7 +133,10 @@ static int start(struct server *s, struct umbra_error *err) {
   s->control = control_new(s->seat);
   if (!s->control)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting the server");
-  unsigned lanes = s->seat->threads + 1; /* and the control's */
+  s->front = front_named(s->seat->front);
+  if (!s->front)
+    return error_set(err, -EINVAL, UMBRA_REASON_INTERNAL, "there is no front '%s'", s->seat->front);
+  unsigned lanes = s->front->threads(&s->seat->front_seat) + 1; /* and the control's */
   struct cow_engine_options engine = {.origin_fd = s->origin_fd,
                                       .storage = s->storage,
                                       .arena = &s->arena,
@@ -149,7 +153,9 @@ static int start(struct server *s, struct umbra_error *err) {
   bool again = atomic_fetch_add(&s->seat->servers, 1) > 0;
   if (!again)
     tell_of_recovery(s);
-  return fuse_front_start(SEAT_SESSION, s->engine, s->seat->threads, again, &s->front, err);
+  const struct front_options options = {
+      .seat = &s->seat->front_seat, .session_fd = SEAT_SESSION, .engine = s->engine, .again = again};
+  return s->front->start(&options, &s->front_server, err);
 }
 
 int server_main(struct umbra_error *err) {
@@ -169,8 +175,8 @@ int server_main(struct umbra_error *err) {
   r = start(&s, err);
   if (r >= 0)
     run(&s, signals);
-  if (s.front)
-    fuse_front_stop(s.front);
+  if (s.front_server)
+    s.front->stop(s.front_server);
   if (s.control)
     control_stop(s.control); /* last: what the front does may yet be an event */
   cow_engine_close(s.engine);
