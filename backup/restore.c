@@ -84,9 +84,9 @@ static void failed(struct restorer *r, const char *path, const struct umbra_erro
   warn(r, what, why);
 }
 
-static void progress(struct restorer *r, uint64_t bytes) {
+static void progress(struct restorer *r, uint64_t bytes, bool ended) {
   r->done_bytes += bytes;
-  if (!r->listener || !r->listener->progress || r->done_bytes - r->reported_bytes < PROGRESS_BYTES)
+  if (!r->listener || !r->listener->progress || (!ended && r->done_bytes - r->reported_bytes < PROGRESS_BYTES))
     return;
   r->reported_bytes = r->done_bytes;
   r->listener->progress(r->listener->userdata, "restoring", r->done_bytes, r->total_bytes);
@@ -482,7 +482,7 @@ static int write_content(struct restorer *r, const struct member *m, int fd, str
     result = backup_check_cancelled(r->listener, why);
     if (result < 0)
       return result;
-    progress(r, n);
+    progress(r, n, false);
   }
   return result;
 }
@@ -553,7 +553,7 @@ static int restore_member(struct restorer *r, struct member *m, struct umbra_err
     return restore_special(r, m, why);
   if (m->record->sparse || m->record->size_bytes > RESTORE_QUEUE_FILE_BYTES_MAX)
     return restore_large(r, m, why);
-  progress(r, m->record->size_bytes);
+  progress(r, m->record->size_bytes, false);
   return restore_small(r, m, why);
 }
 
@@ -800,6 +800,8 @@ int backup_restore(const struct restore_options *options, const struct backup_li
     result = lock_files(&r, err);
   if (result == 0)
     result = finish_directories(&r, err);
+  if (result == 0)
+    progress(&r, 0, true);
   done(&r);
   if (result == 0 && ret->failed > 0)
     result = error_set(err, -EBADMSG, UMBRA_REASON_DAMAGED, "%" PRIu64 " of the backup's paths could not be restored",

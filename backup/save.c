@@ -189,6 +189,15 @@ static int add_entry(struct saver *s, const struct walk_entry *e, struct umbra_e
 
 /* ---- writing ---- */
 
+/* Of all files that are done and what is read of the one under way. The total is known at the end. */
+static void tell_progress(struct saver *s, uint64_t done_bytes, bool ended) {
+  const struct backup_listener *l = &s->b->listener;
+  if (!l->progress || (!ended && done_bytes < s->reported_bytes + PROGRESS_BYTES))
+    return;
+  s->reported_bytes = done_bytes;
+  l->progress(l->userdata, "saving", done_bytes, ended ? done_bytes : 0);
+}
+
 static void count(struct saver *s, const struct index_record *record) {
   struct backup_totals *t = &s->b->totals;
   switch (record->kind) {
@@ -212,11 +221,7 @@ static void count(struct saver *s, const struct index_record *record) {
     t->others++;
     break;
   }
-  const struct backup_listener *l = &s->b->listener;
-  if (l->progress && t->bytes - s->reported_bytes >= PROGRESS_BYTES) {
-    s->reported_bytes = t->bytes;
-    l->progress(l->userdata, "saving", t->bytes, 0);
-  }
+  tell_progress(s, t->bytes, false);
 }
 
 static int changed_meanwhile(const struct prefetch_item *item, struct umbra_error *err) {
@@ -283,6 +288,7 @@ static int read_extent(struct saver *s, const struct prefetch_item *item, uint64
     }
     offset_bytes += n;
     length_bytes -= n;
+    tell_progress(s, s->b->totals.bytes + offset_bytes, false);
   }
   return 0;
 }
@@ -520,6 +526,8 @@ int backup_save(struct backup *b, const struct backup_volume *volumes, size_t vo
     r = save_all(s, err);
   if (r == 0)
     r = finish(s, err);
+  if (r == 0)
+    tell_progress(s, b->totals.bytes, true);
   done(s);
   return r;
 }

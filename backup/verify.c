@@ -53,6 +53,15 @@ static void check_file(struct verifier *v, const char *name, const struct manife
     bad(v, name, &why);
 }
 
+static void tell_progress(struct verifier *v, bool ended) {
+  const struct backup_listener *l = v->listener;
+  uint64_t done_bytes = v->totals->bytes;
+  if (!l || !l->progress || (!ended && done_bytes - v->reported_bytes < PROGRESS_BYTES))
+    return;
+  v->reported_bytes = done_bytes;
+  l->progress(l->userdata, "verifying", done_bytes, ended ? done_bytes : 0);
+}
+
 /* Reads one member to its end. */
 static void check_member(struct verifier *v, struct archive_reader *archive, const struct index_record *record) {
   struct umbra_error why = {0};
@@ -62,18 +71,15 @@ static void check_member(struct verifier *v, struct archive_reader *archive, con
   uint64_t offset_bytes = 0;
   int r = archive_reader_open(archive, record, &attributes, &why);
   if (r == 0 && record->kind == INDEX_FILE)
-    while ((r = archive_reader_data(archive, &data, &n, &offset_bytes, &why)) == 1)
+    while ((r = archive_reader_data(archive, &data, &n, &offset_bytes, &why)) == 1) {
       v->totals->bytes += n;
+      tell_progress(v, false);
+    }
   if (r < 0)
     bad_path(v, record->path, &why);
   else
     metadata_done(&attributes);
   v->totals->files++;
-  const struct backup_listener *l = v->listener;
-  if (l && l->progress && v->totals->bytes - v->reported_bytes >= PROGRESS_BYTES) {
-    v->reported_bytes = v->totals->bytes;
-    l->progress(l->userdata, "verifying", v->totals->bytes, 0);
-  }
 }
 
 /* Members of its own archive. Negative: the index cannot be read on. */
@@ -157,6 +163,7 @@ int backup_verify(const struct set_directory *d, const struct backup_entry *back
   if (check_base(&v, &why) < 0)
     bad(&v, "comparing with its base", &why);
   chain_done(&v.chain);
+  tell_progress(&v, true);
   if (ret->bad > 0)
     return error_set(err, -EBADMSG, UMBRA_REASON_DAMAGED, "backup '%s' is damaged: %" PRIu64 " findings",
                      backup->name, ret->bad);

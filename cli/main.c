@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The umbra program: global options, then a verb of verb-*.c. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "cli/progress.h"
 
 #include "common/cleanup.h"
+#include "common/fd.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,9 +15,9 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_doctor, &verb_create, &verb_list,    &verb_show, &verb_mount,  &verb_unmount, &verb_delete,
-    &verb_run,    &verb_backup, &verb_restore, &verb_ls,   &verb_verify, &verb_recover, &verb_attach,
-    &verb_detach, &verb_revert, &verb_diff,   &verb_storage,
+    &verb_doctor,  &verb_create, &verb_list,   &verb_show,    &verb_mount, &verb_unmount,
+    &verb_delete,  &verb_run,    &verb_backup, &verb_restore, &verb_ls,    &verb_verify,
+    &verb_recover, &verb_attach, &verb_detach, &verb_revert,  &verb_diff,  &verb_storage,
 };
 
 /* Where a signal finds the client; set once before handlers are. */
@@ -37,6 +38,12 @@ static void catch_signals(struct umbra_client *client) {
       (void)sigaction(signals[i], &action, NULL);
 }
 
+static void block_signals(void) {
+  sigset_t all;
+  sigfillset(&all);
+  (void)sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
 int cli_failed(const struct cli *cli, const char *format, ...) {
   progress_clear(cli->progress);
   fputs("umbra: ", stderr);
@@ -50,12 +57,12 @@ int cli_failed(const struct cli *cli, const char *format, ...) {
 }
 
 int cli_usage(const struct verb *verb, const char *format, ...) {
-  fprintf(stderr, "umbra: %s: ", verb->name);
+  fprintf(stderr, "umbra: %s%s", verb ? verb->name : "", verb ? ": " : "");
   va_list args;
   va_start(args, format);
   vfprintf(stderr, format, args);
   va_end(args);
-  fprintf(stderr, " (see: umbra %s --help)\n", verb->name);
+  fprintf(stderr, " (see: umbra %s%s--help)\n", verb ? verb->name : "", verb ? " " : "");
   return STATUS_USAGE;
 }
 
@@ -95,7 +102,7 @@ static void on_warning(void *userdata, const char *message) {
   fprintf(stderr, "umbra: warning: %s\n", message);
 }
 
-static int print_help(void) {
+int cli_help_of_all(void) {
   puts("usage: umbra [--json] [--quiet] [--progress=json] [--state-dir D] [--runtime-dir D] [--config-dir D] COMMAND "
        "…\n"
        "Volume shadow copies: a backup of live volumes as they were at one instant.\n");
@@ -105,81 +112,27 @@ static int print_help(void) {
   return STATUS_DONE;
 }
 
-enum { OPTION_JSON = 1, OPTION_PROGRESS, OPTION_STATE, OPTION_RUNTIME, OPTION_CONFIG, OPTION_VERSION };
-
-static const struct option global_options[] = {
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"quiet", no_argument, NULL, 'q'},
-    {"progress", required_argument, NULL, OPTION_PROGRESS},
-    {"state-dir", required_argument, NULL, OPTION_STATE},
-    {"runtime-dir", required_argument, NULL, OPTION_RUNTIME},
-    {"config-dir", required_argument, NULL, OPTION_CONFIG},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, OPTION_VERSION},
-    {NULL, 0, NULL, 0},
-};
-
 static int run_verb(struct cli *cli, int argc, char **argv) {
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
     if (strcmp(verbs[i]->name, argv[0]) == 0) {
-      optind = 0; /* a new scan, from the start */
-      return verbs[i]->run(cli, argc, argv);
+      int status = options_check(cli, verbs[i], argc, argv);
+      return status < 0 ? verbs[i]->run(cli, argc, argv) : status;
     }
-  fprintf(stderr, "umbra: there is no command '%s' (see: umbra --help)\n", argv[0]);
-  return STATUS_USAGE;
+  return cli_usage(NULL, "there is no command '%s'", argv[0]);
 }
 
 int main(int argc, char **argv) {
   struct progress progress;
   struct cli cli = {.progress = &progress};
-  bool json_progress = false;
+  if (fd_occupy_standard() < 0)
+    return STATUS_FAILED;
   if (umbra_client_new(&cli.client) < 0) {
     fputs("umbra: starting: out of memory\n", stderr);
     return STATUS_FAILED;
   }
-  int option, r = 0, status = -1;
-  /* "+": options after the command are the command's. */
-  while (status < 0 && (option = getopt_long(argc, argv, "+qh", global_options, NULL)) != -1)
-    switch (option) {
-    case OPTION_JSON:
-      cli.json = true;
-      break;
-    case 'q':
-      cli.quiet = true;
-      break;
-    case OPTION_PROGRESS:
-      json_progress = strcmp(optarg, "json") == 0;
-      if (!json_progress) {
-        fputs("umbra: --progress knows only 'json'\n", stderr);
-        status = STATUS_USAGE;
-      }
-      break;
-    case OPTION_STATE:
-      r = umbra_client_set_directory(cli.client, "state-dir", optarg);
-      break;
-    case OPTION_RUNTIME:
-      r = umbra_client_set_directory(cli.client, "runtime-dir", optarg);
-      break;
-    case OPTION_CONFIG:
-      r = umbra_client_set_directory(cli.client, "config-dir", optarg);
-      break;
-    case OPTION_VERSION:
-      puts("umbra " UMBRA_VERSION);
-      status = STATUS_DONE;
-      break;
-    case 'h':
-      status = print_help();
-      break;
-    default:
-      status = STATUS_USAGE;
-    }
-  progress_init(&progress, cli.quiet, json_progress);
-  if (status < 0 && r < 0)
-    status = cli_failed(&cli, "starting");
-  if (status < 0 && optind >= argc) {
-    fputs("umbra: which command? (see: umbra --help)\n", stderr);
-    status = STATUS_USAGE;
-  }
+  int status = options_take_global(&cli, argc, argv);
+  if (status < 0 && optind >= argc)
+    status = cli_usage(NULL, "which command?");
   if (status < 0) {
     umbra_client_on_progress(cli.client, progress_show, &progress);
     umbra_client_on_warning(cli.client, on_warning, &progress);
@@ -187,10 +140,11 @@ int main(int argc, char **argv) {
     status = run_verb(&cli, argc - optind, argv + optind);
     progress_clear(&progress);
   }
-  umbra_client_free(cli.client);
-  if (fflush(stdout) != 0 && status == STATUS_DONE) {
+  if (fflush(stdout) != 0 || ferror(stdout)) {
     perror("umbra: writing the result");
-    status = STATUS_FAILED;
+    status = status == STATUS_DONE ? STATUS_FAILED : status;
   }
+  block_signals(); /* their handlers use the client */
+  umbra_client_free(cli.client);
   return status;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra attach, umbra detach: volumes whose shadow copies are made at once. */
 #include "cli/cli.h"
+#include "cli/options.h"
 
 #include "common/cleanup.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,13 +29,11 @@ static const struct option attach_options[] = {
     {"front", required_argument, NULL, OPTION_FRONT},
     {"persistent", no_argument, NULL, OPTION_PERSISTENT},
     {"all", no_argument, NULL, OPTION_ALL},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 static const struct option detach_options[] = {
     {"force", no_argument, NULL, OPTION_FORCE},
     {"restart", no_argument, NULL, OPTION_RESTART},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 static const char *const names[] = {
@@ -58,15 +56,13 @@ static int run_attach(struct cli *cli, int argc, char **argv) {
   size_t count = 0;
   bool all = false;
   int option;
-  while ((option = getopt_long(argc, argv, "h", attach_options, NULL)) != -1) {
-    if (option == 'h')
-      return cli_help(&verb_attach);
+  while ((option = options_next(&verb_attach, argc, argv)) != -1) {
     if (option == OPTION_ALL) {
       all = true;
       continue;
     }
-    if (option == '?' || count == sizeof given / sizeof given[0])
-      return STATUS_USAGE;
+    if (count == sizeof given / sizeof given[0])
+      return cli_usage(&verb_attach, "each option once");
     given[count++] = (struct umbra_attach_option){names[option], optarg ? optarg : "yes"};
   }
   if (all && argc == optind && count == 0)
@@ -87,7 +83,7 @@ static int run_attach(struct cli *cli, int argc, char **argv) {
 static int run_detach(struct cli *cli, int argc, char **argv) {
   bool force = false, restart = false;
   int option;
-  while ((option = getopt_long(argc, argv, "h", detach_options, NULL)) != -1)
+  while ((option = options_next(&verb_detach, argc, argv)) != -1)
     switch (option) {
     case OPTION_FORCE:
       force = true;
@@ -95,10 +91,8 @@ static int run_detach(struct cli *cli, int argc, char **argv) {
     case OPTION_RESTART:
       restart = true;
       break;
-    case 'h':
-      return cli_help(&verb_detach);
     default:
-      return STATUS_USAGE;
+      break;
     }
   if (argc - optind != 1 || (force && restart))
     return cli_usage(&verb_detach, "a name");
@@ -120,6 +114,7 @@ const struct verb verb_attach = {
             "  --front FRONT     what makes it a block device: fuse (default)\n"
             "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
             "  --all             those that umbratab(5) lists and that are not attached yet\n",
+    .options = attach_options,
     .run = run_attach,
 };
 
@@ -129,5 +124,6 @@ const struct verb verb_detach = {
     .summary = "give the plain device back",
     .help = "  --force           although it has shadow copies: they go with it\n"
             "  --restart         only start its programs anew, as after an update\n",
+    .options = detach_options,
     .run = run_detach,
 };

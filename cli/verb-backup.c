@@ -3,6 +3,7 @@
 #include "cli/backup-sources.h"
 #include "cli/backup-target.h"
 #include "cli/progress.h"
+#include "cli/options.h"
 #include "cli/set-options.h"
 
 #include "common/clock.h"
@@ -24,7 +25,6 @@ static const struct option options[] = {
     {"label", required_argument, NULL, OPTION_LABEL},
     {"all-volumes", no_argument, NULL, OPTION_ALL_VOLUMES},
     {"level", required_argument, NULL, OPTION_LEVEL},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -284,7 +284,7 @@ static int backup(struct cli *cli, struct umbra_set *set, struct request *q) {
 /* -1: go on, else an exit status. */
 static int take_options(struct cli *cli, struct umbra_set *set, int argc, char **argv, struct request *q) {
   int option, r = 0;
-  while (r >= 0 && (option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+  while (r >= 0 && (option = options_next(&verb_backup, argc, argv)) != -1)
     switch (option) {
     case OPTION_TO:
       q->to = optarg;
@@ -304,20 +304,15 @@ static int take_options(struct cli *cli, struct umbra_set *set, int argc, char *
       q->all_volumes = true;
       break;
     case OPTION_LEVEL:
-      q->level = atoi(optarg);
-      if (q->level < 1 || q->level > LEVEL_MAX)
+      if (options_number(optarg, 1, LEVEL_MAX, &q->level) < 0)
         return cli_usage(&verb_backup, "the level is a number from 1 to %d", LEVEL_MAX);
       break;
-    case 'h':
-      return cli_help(&verb_backup);
-    case '?':
-      return STATUS_USAGE;
     default:
       r = set_option_take(set, option, optarg);
     }
   if (r < 0)
     return cli_usage(&verb_backup, "%s", umbra_client_message(cli->client));
-  if (!q->to)
+  if (!q->to || !*q->to)
     return cli_usage(&verb_backup, "to which directory? (--to DIR)");
   if (optind >= argc)
     return cli_usage(&verb_backup, "which sources?");
@@ -337,9 +332,6 @@ static int run(struct cli *cli, int argc, char **argv) {
   struct request q = {.type = MANIFEST_FULL};
   struct umbra_set *set = NULL;
   struct umbra_error err = {0};
-  for (int i = 1; i < argc; i++)
-    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-      return cli_help(&verb_backup);
   if (umbra_set_new(cli->client, &set) < 0)
     return cli_failed(cli, "preparing the backup");
   int status = take_options(cli, set, argc, argv, &q);
@@ -370,5 +362,6 @@ const struct verb verb_backup = {
             "  --label L         a name for the backup\n"
             "  --all-volumes     follow sources into other volumes that are mounted below them\n"
             "  --level N         of compression, 1 to 19 (default 3)\n" SET_OPTIONS_HELP,
+    .options = options,
     .run = run,
 };

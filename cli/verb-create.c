@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra create: make a set that stays until it is deleted. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/set-options.h"
 
@@ -17,7 +18,6 @@ static const struct option options[] = {
     {"label", required_argument, NULL, OPTION_LABEL},
     {"persistent", no_argument, NULL, OPTION_PERSISTENT},
     {"read-write", no_argument, NULL, OPTION_READ_WRITE},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -53,12 +53,9 @@ static int create(struct cli *cli, struct umbra_set *set) {
 static int run(struct cli *cli, int argc, char **argv) {
   struct umbra_set *set = NULL;
   int option, r = 0;
-  for (int i = 1; i < argc; i++)
-    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-      return cli_help(&verb_create);
   if (umbra_set_new(cli->client, &set) < 0)
     return cli_failed(cli, "making a set");
-  while (r >= 0 && (option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+  while (r >= 0 && (option = options_next(&verb_create, argc, argv)) != -1)
     switch (option) {
     case OPTION_LABEL:
       r = umbra_set_option(set, "label", optarg);
@@ -69,9 +66,6 @@ static int run(struct cli *cli, int argc, char **argv) {
     case OPTION_READ_WRITE:
       r = umbra_set_option(set, "read-write", "yes");
       break;
-    case '?':
-      umbra_set_free(set);
-      return STATUS_USAGE;
     default:
       r = set_option_take(set, option, optarg);
     }
@@ -94,5 +88,6 @@ const struct verb verb_create = {
     .help = SET_OPTIONS_HELP "  --label L         a name for the set\n"
                              "  --persistent      survives a reboot\n"
                              "  --read-write      the shadow copies can be written to\n",
+    .options = options,
     .run = run,
 };

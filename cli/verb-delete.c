@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra delete, umbra recover: sets go; what dead processes left goes. */
 #include "cli/cli.h"
+#include "cli/options.h"
 
 #include "common/cleanup.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
 enum { OPTION_ALL = 1, OPTION_OLDEST };
@@ -13,10 +13,8 @@ enum { OPTION_ALL = 1, OPTION_OLDEST };
 static const struct option options[] = {
     {"all", no_argument, NULL, OPTION_ALL},
     {"oldest", required_argument, NULL, OPTION_OLDEST},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
-static const struct option no_options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 static int delete_all(struct cli *cli) {
   size_t count = 0;
@@ -45,7 +43,7 @@ static int run_delete(struct cli *cli, int argc, char **argv) {
   bool all = false;
   const char *oldest = NULL;
   int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+  while ((option = options_next(&verb_delete, argc, argv)) != -1)
     switch (option) {
     case OPTION_ALL:
       all = true;
@@ -53,10 +51,8 @@ static int run_delete(struct cli *cli, int argc, char **argv) {
     case OPTION_OLDEST:
       oldest = optarg;
       break;
-    case 'h':
-      return cli_help(&verb_delete);
     default:
-      return STATUS_USAGE;
+      break;
     }
   if ((all != 0) + (oldest != NULL) + (optind < argc) != 1)
     return cli_usage(&verb_delete, "either ids, or --all, or --oldest PATH");
@@ -72,9 +68,7 @@ static int run_delete(struct cli *cli, int argc, char **argv) {
 }
 
 static int run_recover(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", no_options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_recover) : STATUS_USAGE;
+  (void)argv;
   if (optind < argc)
     return cli_usage(&verb_recover, "takes no arguments");
   size_t count = 0;
@@ -94,6 +88,7 @@ const struct verb verb_delete = {
     .summary = "remove sets and their shadow copies",
     .help = "  --all             all sets\n"
             "  --oldest PATH     the oldest set with the volume that holds PATH\n",
+    .options = options,
     .run = run_delete,
 };
 

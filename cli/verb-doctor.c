@@ -6,10 +6,7 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <stdio.h>
-
-static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 /* "yes", or "no: WHY" */
 static void print_answer(const char *heading, const json_t *answer) {
@@ -58,9 +55,6 @@ static void print_volume(const json_t *v) {
 }
 
 static int run(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_doctor) : STATUS_USAGE;
   char *text = NULL;
   if (umbra_doctor(cli->client, (const char *const *)argv + optind, (size_t)(argc - optind), &text) < 0)
     return cli_failed(cli, "looking at the volumes");

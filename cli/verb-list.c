@@ -7,7 +7,6 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -67,8 +66,6 @@ static const struct {
       {"size_bytes", "SIZE", true}}},
 };
 
-static const struct option no_options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-
 /* What is said in several members of a line, in the one that the table has of them. */
 static void join_members(json_t *list) {
   size_t i;
@@ -105,18 +102,16 @@ static int warn_of_full(const json_t *document) {
   json_array_foreach(json_object_get(document, "storage"), i, line) {
     if (!json_get_boolean_or(line, "over_warning", false))
       continue;
-    fprintf(stderr,
-            "umbra: the storage of attached volume '%s' is nearly full: delete shadow copies, or they will be dropped\n",
-            json_get_string_or(line, "attached", ""));
+    fprintf(
+        stderr,
+        "umbra: the storage of attached volume '%s' is nearly full: delete shadow copies, or they will be dropped\n",
+        json_get_string_or(line, "attached", ""));
     status = STATUS_FAILED;
   }
   return status;
 }
 
 static int run_list(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", no_options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_list) : STATUS_USAGE;
   const char *what = optind < argc ? argv[optind] : "shadows";
   if (argc - optind > 1)
     return cli_usage(&verb_list, "one list at a time");
@@ -158,9 +153,6 @@ static void print_value(const char *key, const json_t *value, int depth) {
 }
 
 static int run_show(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", no_options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_show) : STATUS_USAGE;
   if (argc - optind != 1)
     return cli_usage(&verb_show, "which set or shadow copy?");
   char *text = NULL;

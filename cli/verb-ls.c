@@ -6,11 +6,8 @@
 #include "backup/chain.h"
 #include "common/clock.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-
-static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 static json_t *entry_json(const struct backup_entry *e) {
   if (e->state != BACKUP_WHOLE)
@@ -98,9 +95,6 @@ static int list_files(const struct cli *cli, const struct backup_target *t) {
 static int run(struct cli *cli, int argc, char **argv) {
   struct umbra_error err = {0};
   struct backup_target target;
-  int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_ls) : STATUS_USAGE;
   if (argc - optind != 1)
     return cli_usage(&verb_ls, "which backup set directory?");
   if (backup_target_open(argv[optind], false, &target, &err) < 0)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra mount, umbra unmount: a shadow copy as a read-only tree. */
 #include "cli/cli.h"
+#include "cli/options.h"
 
 #include "common/cleanup.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
 enum { OPTION_SUID = 1, OPTION_DEV };
@@ -13,15 +13,13 @@ enum { OPTION_SUID = 1, OPTION_DEV };
 static const struct option mount_options[] = {
     {"suid", no_argument, NULL, OPTION_SUID},
     {"dev", no_argument, NULL, OPTION_DEV},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
-static const struct option unmount_options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 static int run_mount(struct cli *cli, int argc, char **argv) {
   unsigned flags = 0;
   int option;
-  while ((option = getopt_long(argc, argv, "h", mount_options, NULL)) != -1)
+  while ((option = options_next(&verb_mount, argc, argv)) != -1)
     switch (option) {
     case OPTION_SUID:
       flags |= UMBRA_MOUNT_SUID;
@@ -29,10 +27,8 @@ static int run_mount(struct cli *cli, int argc, char **argv) {
     case OPTION_DEV:
       flags |= UMBRA_MOUNT_DEV;
       break;
-    case 'h':
-      return cli_help(&verb_mount);
     default:
-      return STATUS_USAGE;
+      break;
     }
   if (argc - optind < 1 || argc - optind > 2)
     return cli_usage(&verb_mount, "which shadow copy, and at most one directory");
@@ -48,9 +44,6 @@ static int run_mount(struct cli *cli, int argc, char **argv) {
 }
 
 static int run_unmount(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", unmount_options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_unmount) : STATUS_USAGE;
   if (argc - optind != 1)
     return cli_usage(&verb_unmount, "which shadow copy or directory?");
   if (umbra_unmount(cli->client, argv[optind]) < 0)
@@ -64,6 +57,7 @@ const struct verb verb_mount = {
     .summary = "show a shadow copy as a read-only tree; prints the directory",
     .help = "  --suid            honour set-user-ID bits there\n"
             "  --dev             honour device nodes there\n",
+    .options = mount_options,
     .run = run_mount,
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra restore: bring a backup back, all of it or some paths, and let its writers know. */
 #include "cli/backup-target.h"
+#include "cli/options.h"
 #include "cli/progress.h"
 
 #include "backup/tree-path.h"
@@ -8,7 +9,6 @@
 #include "common/strv.h"
 
 #include <fnmatch.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -17,7 +17,6 @@ enum { OPTION_TO = 1, OPTION_NO_WRITERS };
 static const struct option options[] = {
     {"to", required_argument, NULL, OPTION_TO},
     {"no-writers", no_argument, NULL, OPTION_NO_WRITERS},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -182,7 +181,7 @@ static int run(struct cli *cli, int argc, char **argv) {
   struct umbra_error err = {0};
   struct backup_target target;
   int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+  while ((option = options_next(&verb_restore, argc, argv)) != -1)
     switch (option) {
     case OPTION_TO:
       o.root = optarg;
@@ -190,11 +189,11 @@ static int run(struct cli *cli, int argc, char **argv) {
     case OPTION_NO_WRITERS:
       o.no_writers = true;
       break;
-    case 'h':
-      return cli_help(&verb_restore);
     default:
-      return STATUS_USAGE;
+      break;
     }
+  if (!*o.root)
+    return cli_usage(&verb_restore, "--to which directory?");
   if (optind >= argc)
     return cli_usage(&verb_restore, "which backup set directory?");
   CLEANUP_STRV char **paths = NULL;
@@ -221,5 +220,6 @@ const struct verb verb_restore = {
             "  --no-writers      tell no writers\n"
             "  BACKUP            id, a unique prefix of it, name of the folder, label, or 'latest'\n"
             "  PATH              as it was when it was saved; relative to the working directory\n",
+    .options = options,
     .run = run,
 };

@@ -5,16 +5,10 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 
-static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-
 static int run_revert(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_revert) : STATUS_USAGE;
   if (argc - optind != 1)
     return cli_usage(&verb_revert, "one shadow copy");
   uint64_t bytes = 0;
@@ -44,9 +38,6 @@ static int list_range(void *userdata, uint64_t offset_bytes, uint64_t length_byt
 }
 
 static int run_diff(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_diff) : STATUS_USAGE;
   if (argc - optind < 1 || argc - optind > 2)
     return cli_usage(&verb_diff, "one or two shadow copies");
   struct listing l = {.ranges = cli->json ? json_array() : NULL};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra run: a former program over shadow copies, under the same paths. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/set-options.h"
 
@@ -15,7 +16,6 @@ static const struct option options[] = {
     SET_OPTIONS,
     {"of", required_argument, NULL, OPTION_OF},
     {"keep", required_argument, NULL, OPTION_KEEP},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -23,7 +23,7 @@ static const struct option options[] = {
 static int take_options(struct cli *cli, struct umbra_set *set, int argc, char **argv, char ***keep) {
   int option, r = 0;
   bool any = false;
-  while (r >= 0 && (option = getopt_long(argc, argv, "+h", options, NULL)) != -1)
+  while (r >= 0 && (option = options_next(&verb_run, argc, argv)) != -1)
     switch (option) {
     case OPTION_OF:
       if (umbra_set_add_path(set, optarg) < 0) {
@@ -35,10 +35,6 @@ static int take_options(struct cli *cli, struct umbra_set *set, int argc, char *
     case OPTION_KEEP:
       r = strv_append(keep, optarg);
       break;
-    case 'h':
-      return cli_help(&verb_run);
-    case '?':
-      return STATUS_USAGE;
     default:
       r = set_option_take(set, option, optarg);
     }
@@ -71,8 +67,6 @@ static int run_program(struct cli *cli, struct umbra_set *set, char **arguments,
 static int run(struct cli *cli, int argc, char **argv) {
   struct umbra_set *set = NULL;
   CLEANUP_STRV char **keep = NULL;
-  if (argc > 1 && strcmp(argv[1], "--help") == 0)
-    return cli_help(&verb_run);
   if (umbra_set_new(cli->client, &set) < 0) {
     (void)cli_failed(cli, "running a program");
     return STATUS_RUN_FAILED;
@@ -91,5 +85,7 @@ const struct verb verb_run = {
     .summary = "run a program in which the volumes are their shadow copies, under the same paths",
     .help = "  --of PATH         the volume that holds PATH (default: the working directory); may be given again\n"
             "  --keep PATH       PATH stays live inside a shadowed volume; may be given again\n" SET_OPTIONS_HELP,
+    .options = options,
+    .program_follows = true,
     .run = run,
 };

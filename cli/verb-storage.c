@@ -5,11 +5,8 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-
-static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 static void print_check(const struct cli *cli, const json_t *document) {
   size_t i;
@@ -56,9 +53,6 @@ static int print_line(void *userdata, const char *text) {
 }
 
 static int run_storage(struct cli *cli, int argc, char **argv) {
-  int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_storage) : STATUS_USAGE;
   if (argc - optind != 2)
     return cli_usage(&verb_storage, "check or dump, and a file or device");
   const char *what = argv[optind], *where = argv[optind + 1];

@@ -5,11 +5,9 @@
 
 #include "backup/chain.h"
 
-#include <getopt.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-
-static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 struct verification {
   struct cli *cli;
@@ -65,9 +63,6 @@ static void check_chain(struct verification *v, const struct backup_entry *backu
 static int run(struct cli *cli, int argc, char **argv) {
   struct umbra_error err = {0};
   struct backup_target target;
-  int option;
-  while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-    return option == 'h' ? cli_help(&verb_verify) : STATUS_USAGE;
   if (argc - optind != 1)
     return cli_usage(&verb_verify, "which backup set directory?");
   if (backup_target_open(argv[optind], false, &target, &err) < 0)
@@ -78,6 +73,12 @@ static int run(struct cli *cli, int argc, char **argv) {
     check_chain(&v, target.backup);
   else
     check_all(&v);
+  if (json_array_size(v.list) == 0 && !v.bad) {
+    /* Sound is only what was looked at: an unmounted backup disk is an empty directory. */
+    (void)error_set(&err, -ENOENT, UMBRA_REASON_NOT_FOUND, "it holds no whole backup");
+    v.bad = true;
+    (void)backup_target_failed(cli, &err, "verifying '%s'", argv[optind]);
+  }
   if (cli->json)
     cli_print_json(document);
   backup_target_close(&target);

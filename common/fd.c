@@ -216,6 +216,17 @@ int fd_open_directory(const char *path) {
   return fd < 0 ? -errno : fd;
 }
 
+int fd_occupy_standard(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0)
+      continue;
+    /* The lowest free number is this one: those below are taken. */
+    if (open("/dev/null", (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_CLOEXEC) < 0)
+      return -errno;
+  }
+  return 0;
+}
+
 int fd_set_nonblocking(int fd, bool on) {
   int flags = fcntl(fd, F_GETFL);
   if (flags < 0)

@@ -41,6 +41,13 @@ int fd_open_directory(const char *path);
 
 int fd_set_nonblocking(int fd, bool on);
 
+/*
+ * Of standard input, output and error those that are closed are taken by something that fails with EBADF as a closed
+ * one does, and is closed again at exec: so nothing that is opened later gets their number, and messages into it. 0
+ * or negative errno.
+ */
+int fd_occupy_standard(void);
+
 /* "/proc/self/fd/N" for calls that take only a path. The buffer is the caller's. */
 enum { FD_PROC_PATH_BYTES = 32 };
 const char *fd_proc_path(int fd, char buffer[FD_PROC_PATH_BYTES]);

@@ -38,7 +38,8 @@ static void run_on(struct set *s, enum worker_operation operation, bool (*which)
   }
 }
 
-/* How much a result says: a failure is the cause of the cancellations beside it, and nothing else is as mild as "again". */
+/* How much a result says: a failure is the cause of the cancellations beside it, and nothing else is as mild as
+ * "again". */
 static int weight(const struct worker *w) {
   if (!w->started || w->result >= 0)
     return 0;
@@ -81,7 +82,8 @@ static enum set_event removed(struct set *s) {
   return SET_EVENT_DONE;
 }
 
-/* Of precommitting: all; if there are several, once more those that fall behind meanwhile; those that commit by themselves. */
+/* Of precommitting: all; if there are several, once more those that fall behind meanwhile; those that commit by
+ * themselves. */
 static enum set_event next_phase(struct set *s) {
   if (!s->caught_up) {
     s->caught_up = true;
@@ -130,6 +132,15 @@ static void cancel_if_one_failed(struct set *s) {
   }
 }
 
+static void tell_progress(struct set *s, struct set_member *m) {
+  const struct coordinator *c = s->coordinator;
+  struct worker *w = &m->worker;
+  const char *phase = atomic_load(&w->phase);
+  if (phase && c->progress)
+    c->progress(c->progress_userdata, phase, m->shadow.volume->mount_point, atomic_load(&w->done_bytes),
+                atomic_load(&w->total_bytes));
+}
+
 static int on_workers(sd_event_source *source, int fd, uint32_t events, void *context) {
   (void)source;
   (void)events;
@@ -144,6 +155,9 @@ static int on_workers(sd_event_source *source, int fd, uint32_t events, void *co
     return 0;
   }
   s->workers_active = false;
+  /* What was too fast for a tick. Not while writers are frozen: standard error may block. */
+  for (size_t i = 0; i < s->member_count && s->operation == WORKER_PREPARE; i++)
+    tell_progress(s, &s->members[i]);
   set_handle(s, operation_ended(s));
   return 0;
 }
@@ -155,12 +169,9 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *context) {
   const struct coordinator *c = s->coordinator;
   for (size_t i = 0; i < s->member_count; i++) {
     struct worker *w = &s->members[i].worker;
-    const char *phase = atomic_load(&w->phase);
     if (!w->started || !worker_busy(w))
       continue;
-    if (phase && c->progress)
-      c->progress(c->progress_userdata, phase, s->members[i].shadow.volume->mount_point, atomic_load(&w->done_bytes),
-                  atomic_load(&w->total_bytes));
+    tell_progress(s, &s->members[i]);
     if (now_ns - atomic_load(&w->moved_ns) > c->limits.prepare_ms * NS_PER_MS && s->error.code == 0) {
       (void)error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_PROVIDER,
                       "volume '%s', provider %s: no progress for %lld ms", s->members[i].shadow.volume->mount_point,

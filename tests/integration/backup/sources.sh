@@ -106,3 +106,4 @@ refused 1 "$WORK/sixth" ls "$WORK/sixth"
 refused 1 "$one/file/x" backup "$two" --to "$one/file/x"
 mkdir "$WORK/empty"
 refused 1 "holds no whole backup" restore "$WORK/empty" --to "$WORK/out"
+refused 1 "holds no whole backup" verify "$WORK/empty" # of a backup disk that is not mounted, say

@@ -140,9 +140,37 @@ static void test_process(void **state) {
   assert_non_null(strstr(err.message, "/nonexistent/program"));
 }
 
+/* Without standard streams: what is opened gets none of their numbers, they cannot be used, and exec closes them. */
+static void test_occupy_standard(void **state) {
+  (void)state;
+  pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    for (int fd = 0; fd <= 2; fd++)
+      (void)close(fd);
+    char byte;
+    bool right = fd_occupy_standard() == 0 && open("/dev/null", O_RDWR) > 2;
+    right = right && read(0, &byte, 1) < 0 && errno == EBADF && write(1, "x", 1) < 0 && errno == EBADF;
+    right = right && write(2, "x", 1) < 0 && errno == EBADF;
+    for (int fd = 0; fd <= 2; fd++)
+      right = right && (fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    _exit(right ? 0 : 1);
+  }
+  int status = -1;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_int_equal(status, 0);
+  /* Those that are open stay what they are. */
+  struct stat before, after;
+  assert_int_equal(fstat(1, &before), 0);
+  assert_int_equal(fd_occupy_standard(), 0);
+  assert_int_equal(fstat(1, &after), 0);
+  assert_true(before.st_ino == after.st_ino && before.st_dev == after.st_dev);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_error), cmocka_unit_test(test_clock),
-                                     cmocka_unit_test(test_id),    cmocka_unit_test(test_strv),
-                                     cmocka_unit_test(test_files), cmocka_unit_test(test_process)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_error),          cmocka_unit_test(test_clock), cmocka_unit_test(test_id),
+      cmocka_unit_test(test_strv),           cmocka_unit_test(test_files), cmocka_unit_test(test_process),
+      cmocka_unit_test(test_occupy_standard)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
