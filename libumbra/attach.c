@@ -183,6 +183,10 @@ static int recover(struct attaching *a) {
 static int make_arena(struct attaching *a) {
   struct cow_geometry g = {.volume_bytes = a->device_bytes, .chunk_bytes = a->chunk_bytes};
   uint64_t slots = a->limit_bytes / a->chunk_bytes;
+  if (slots == 0)
+    return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID,
+                     "a limit of %llu bytes is less than one chunk (%u bytes): nothing could be kept",
+                     (unsigned long long)a->limit_bytes, a->chunk_bytes);
   int r = a->persistent
               ? recover(a)
               : cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX, a->err);

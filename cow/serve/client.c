@@ -82,6 +82,9 @@ static int receive(int fd, char *buffer, size_t bytes, int timeout_ms) {
   if (n == 0)
     return -ETIMEDOUT;
   ssize_t got = n < 0 ? -1 : recv(fd, buffer, bytes, 0);
+  /* It closed without having read what was sent: the kernel says that first, and then what it had sent before. */
+  if (got < 0 && errno == ECONNRESET)
+    got = recv(fd, buffer, bytes, MSG_DONTWAIT);
   if (got < 0)
     return -errno;
   return got == 0 ? -EPIPE : (int)got;
@@ -107,7 +110,8 @@ int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struc
   json_decref(request);
   if (bytes == 0 || bytes > sizeof buffer)
     return error_set(err, -EINVAL, UMBRA_REASON_INTERNAL, "a request that is no message");
-  if (send(fd, buffer, bytes, MSG_NOSIGNAL) < 0)
+  /* Who was turned away has the reason in his socket. */
+  if (send(fd, buffer, bytes, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
     return error_errno(err, "asking the volume's server");
   int n = receive(fd, buffer, sizeof buffer, timeout_ms);
   if (n < 0)
