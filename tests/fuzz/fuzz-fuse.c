@@ -239,7 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     else
       send_formed(&r, &in);
   /* All are there before anybody reads: they come together. */
-  must(fuse_front_start(fd, r.engine, 1, false, &r.front, NULL) == 0, "the front does not start");
+  must(fuse_front_start(fd, r.engine, 1, true, false, &r.front, NULL) == 0, "the front does not start");
   receive_all(&r);
   fuse_front_stop(r.front);
   fuse_session_close();

@@ -50,7 +50,7 @@ int fallocate(int fd, int mode, off_t offset, off_t length) {
 
 static void start_front(struct session_rig *s, int fd, unsigned threads, bool again) {
   struct umbra_error err = {0};
-  if (fuse_front_start(fd, s->r.engine, threads, again, &s->front, &err) < 0)
+  if (fuse_front_start(fd, s->r.engine, threads, true, again, &s->front, &err) < 0)
     fail_msg("%s", err.message);
 }
 
@@ -269,7 +269,7 @@ static void threads_have_a_limit(void **state) {
   int fd = fuse_session_open();
   for (unsigned i = 0; i < 2; i++) {
     unsigned threads = i == 0 ? 0 : FUSE_FRONT_THREADS_MAX + 1;
-    assert_int_equal(fuse_front_start(fd, s.r.engine, threads, false, &s.front, &err), -EINVAL);
+    assert_int_equal(fuse_front_start(fd, s.r.engine, threads, true, false, &s.front, &err), -EINVAL);
     assert_non_null(strstr(err.message, "1 to 128"));
   }
   s.front = NULL;

@@ -4,7 +4,7 @@
  * before what he uses, nor after it, and origin and storage are locked before anybody reads what the last server left
  * there.
  */
-#include "cow/front/fuse.h"
+#include "cow/front/front.h"
 #include "cow/ledger.h"
 #include "cow/serve/control.h"
 #include "cow/serve/server.h"
@@ -103,16 +103,25 @@ int free_space_visit(const struct free_space_source *source, free_space_visit_fn
   (void)source, (void)visit, (void)context, (void)err;
   return -1;
 }
-int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool again, struct fuse_front **ret,
-                     struct umbra_error *err) {
-  (void)fd, (void)engine, (void)threads, (void)err;
-  int r = note(again ? "front-again" : "front");
+static unsigned front_threads(const struct front_seat *seat_of_front) {
+  (void)seat_of_front;
+  return 4;
+}
+static int front_start(const struct front_options *o, struct front_server **ret, struct umbra_error *err) {
+  (void)err;
+  int r = note(o->again ? "front-again" : "front");
   *ret = r < 0 ? NULL : (void *)&order;
   return r;
 }
-void fuse_front_stop(struct fuse_front *f) {
+static void front_stop(struct front_server *f) {
   (void)f;
   (void)note("-front");
+}
+const struct front *front_named(const char *name) {
+  static const struct front front = {
+      .name = "stub", .threads = front_threads, .start = front_start, .stop = front_stop};
+  assert_string_equal(name, "stub");
+  return &front;
 }
 
 /* ---- one server ---- */
@@ -126,7 +135,7 @@ static int serve(bool persistent, unsigned servers_before, const char *not_start
   atomic_store(&seat.supervisor_pid, (int)getpid());
   atomic_store(&seat.servers, servers_before);
   seat.storage_start_bytes = persistent ? 4096 : 0;
-  seat.threads = 4;
+  (void)snprintf(seat.front, sizeof seat.front, "stub");
   header.chunk_bytes = 4096;
   for (int fd = SEAT_CONFIG; fd < SEAT_FDS_END; fd++)
     assert_true(fcntl(fd, F_GETFD) >= 0);
