@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int open_mounts(const struct umbra_client *client) {
   CLEANUP_FREE char *path = NULL;
@@ -143,8 +144,10 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
     return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "shadow copy %s is mounted at '%s' already",
                      shadow_id, already);
   if (directory) {
+    struct stat st;
     where = realpath(directory, NULL);
-    r = where ? 0 : error_errno(&client->error, "mounting at '%s'", directory);
+    if (!where || stat(where, &st) < 0 || (!S_ISDIR(st.st_mode) && (errno = ENOTDIR)))
+      r = error_errno(&client->error, "mounting at '%s'", directory);
   } else
     r = default_directory(client, shadow_id, &where);
   if (r >= 0)
@@ -195,13 +198,15 @@ int umbra_unmount(struct umbra_client *client, const char *id_or_directory) {
   CLEANUP_CLOSE int mounts_fd = open_mounts(client);
   if (mounts_fd < 0)
     return error_code(&client->error, mounts_fd, "unmounting '%s'", id_or_directory);
-  CLEANUP_FREE char *by_directory = strchr(id_or_directory, '/') ? shadow_at(mounts_fd, id_or_directory) : NULL;
+  CLEANUP_FREE char *by_directory = shadow_at(mounts_fd, id_or_directory);
   if (by_directory)
     return unmount_shadow(client, mounts_fd, by_directory);
   CLEANUP_JSON json_t *entries = NULL;
   json_t *entry = NULL;
   const char *shadow_id = NULL;
   r = find(client, id_or_directory, &entries, &entry, &shadow_id);
+  if (r == -ENOENT && access(id_or_directory, F_OK) == 0)
+    return error_set(&client->error, r, UMBRA_REASON_NOT_FOUND, "no shadow copy is mounted there (see: umbra list)");
   if (r >= 0)
     r = pick_shadow(client, entry, id_or_directory, &shadow_id);
   if (r < 0)
@@ -220,52 +225,73 @@ static int drop_device(const json_t *shadow, const json_t *record, struct umbra_
   return device && image ? loop_drop(device, image, err) : 0;
 }
 
+/* Whether it is the one that is meant; NULL means all of the set. */
+static bool is_meant(const json_t *shadow, const char *only) {
+  return !only || strcmp(json_get_string_or(shadow, "id", ""), only) == 0;
+}
+
 /* All of them, before anything is removed: a set of which one is in use stays whole. */
-static int unmount_all(struct umbra_client *client, const json_t *set) {
+static int unmount_all(struct umbra_client *client, const json_t *set, const char *only) {
   CLEANUP_CLOSE int mounts_fd = open_mounts(client);
   size_t i;
   json_t *shadow;
   json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
     const char *shadow_id = json_get_string_or(shadow, "id", "");
-    int r = mounts_fd < 0 ? 0 : unmount_shadow(client, mounts_fd, shadow_id);
+    int r = mounts_fd < 0 || !is_meant(shadow, only) ? 0 : unmount_shadow(client, mounts_fd, shadow_id);
     if (r < 0 && r != -ENOENT)
       return error_prefix(&client->error, r, "deleting set %s", json_get_string_or(set, "id", ""));
   }
   return 0;
 }
 
-static int delete_entry(struct umbra_client *client, const json_t *entry) {
-  const json_t *set = json_object_get(entry, "set");
-  int unmounted = unmount_all(client, set);
+static int remove_shadow(struct umbra_client *client, const json_t *shadow, const json_t *made) {
+  const char *shadow_id = json_get_string_or(shadow, "id", ""), *name = json_get_string_or(made, "provider", "");
+  const struct provider *p = provider_find(name);
+  if (!p)
+    return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND,
+                     "shadow copy %s: its provider '%s' is not there", shadow_id, name);
+  const json_t *record = json_object_get(made, "record");
+  int r = drop_device(shadow, record, &client->error);
+  if (r >= 0)
+    r = p->remove(record, &client->error);
+  return r < 0 ? error_prefix(&client->error, r, "deleting shadow copy %s", shadow_id) : 0;
+}
+
+/* only: the one shadow copy that goes, of several; NULL: the set. */
+static int delete_entry(struct umbra_client *client, json_t *entry, const char *only) {
+  json_t *set = json_object_get(entry, "set"), *shadows = json_object_get(set, "shadows");
+  const char *set_id = json_get_string_or(set, "id", ""), *state_dir = client->coordinator->state_dir;
+  json_t *records = json_object_get(entry, "records");
+  if (json_array_size(shadows) < 2)
+    only = NULL;
+  int unmounted = unmount_all(client, set, only);
   if (unmounted < 0)
     return unmounted;
-  size_t i;
+  size_t i, gone = 0;
   json_t *shadow;
-  json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
-    const char *shadow_id = json_get_string_or(shadow, "id", "");
-    const json_t *made = json_object_get(json_object_get(entry, "records"), shadow_id);
-    const char *name = json_get_string_or(made, "provider", "");
-    const struct provider *p = provider_find(name);
-    if (!p)
-      return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND,
-                       "shadow copy %s: its provider '%s' is not there", shadow_id, name);
-    const json_t *record = json_object_get(made, "record");
-    int r = drop_device(shadow, record, &client->error);
-    if (r >= 0)
-      r = p->remove(record, &client->error);
+  json_array_foreach(shadows, i, shadow) {
+    if (!is_meant(shadow, only))
+      continue;
+    int r = remove_shadow(client, shadow, json_object_get(records, json_get_string_or(shadow, "id", "")));
     if (r < 0)
-      return error_prefix(&client->error, r, "deleting shadow copy %s", shadow_id);
+      return r;
+    gone = i;
   }
-  return catalog_remove(client->coordinator->state_dir, json_get_string_or(set, "id", ""), &client->error);
+  if (!only)
+    return catalog_remove(state_dir, set_id, &client->error);
+  (void)json_object_del(records, only);
+  (void)json_array_remove(shadows, gone);
+  return catalog_put(state_dir, set_id, entry, &client->error);
 }
 
 int umbra_delete(struct umbra_client *client, const char *id) {
   CLEANUP_JSON json_t *entries = NULL;
   json_t *entry = NULL;
+  const char *shadow_id = NULL;
   int r = client_prepare(client);
   if (r >= 0)
-    r = find(client, id, &entries, &entry, NULL);
-  return r < 0 ? r : delete_entry(client, entry);
+    r = find(client, id, &entries, &entry, &shadow_id);
+  return r < 0 ? r : delete_entry(client, entry, shadow_id);
 }
 
 int umbra_delete_all(struct umbra_client *client, size_t *ret_count) {
@@ -278,7 +304,7 @@ int umbra_delete_all(struct umbra_client *client, size_t *ret_count) {
   if (ret_count)
     *ret_count = 0;
   json_array_foreach(entries, i, entry) {
-    int one = delete_entry(client, entry);
+    int one = delete_entry(client, entry, NULL);
     if (one < 0)
       r = one;
     else if (ret_count)
@@ -311,7 +337,7 @@ int umbra_delete_oldest(struct umbra_client *client, const char *path, char **re
     json_object_foreach(json_object_get(entry, "records"), shadow_id, made) {
       if (r == -ENOENT && strcmp(json_get_string_or(made, "key", ""), volume->key) == 0) {
         char *id = strdup(json_get_string_or(json_object_get(entry, "set"), "id", ""));
-        r = delete_entry(client, entry);
+        r = delete_entry(client, entry, NULL);
         if (r >= 0)
           *ret_id = take_pointer(id);
         free(id);

@@ -64,7 +64,7 @@ int umbra_list(struct umbra_client *client, const char *what, char **ret_json);
 int umbra_show(struct umbra_client *client, const char *id, char **ret_json); /* set or shadow: id, prefix or label */
 int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t count, char **ret_json);
 
-/* Removes a set (id, unique prefix, label of a set or of a shadow copy of it). */
+/* Removes a set (id, unique prefix or label), or one shadow copy of it (id or unique prefix). */
 int umbra_delete(struct umbra_client *client, const char *id);
 int umbra_delete_all(struct umbra_client *client, size_t *ret_count);
 int umbra_delete_oldest(struct umbra_client *client, const char *path, char **ret_id);
