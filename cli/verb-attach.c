@@ -33,6 +33,7 @@ static const struct option attach_options[] = {
 };
 static const struct option detach_options[] = {
     {"force", no_argument, NULL, OPTION_FORCE},
+    {"all", no_argument, NULL, OPTION_ALL},
     {"restart", no_argument, NULL, OPTION_RESTART},
     {NULL, 0, NULL, 0},
 };
@@ -80,8 +81,19 @@ static int run_attach(struct cli *cli, int argc, char **argv) {
   return STATUS_DONE;
 }
 
+static int detach_all(struct cli *cli, bool force) {
+  size_t count = 0;
+  int r = umbra_detach_all(cli->client, force, &count);
+  if (cli->json) {
+    CLEANUP_JSON json_t *document = json_pack("{s:I}", "detached", (json_int_t)count);
+    cli_print_json(document);
+  } else if (!cli->quiet)
+    printf("detached %zu\n", count);
+  return r < 0 ? cli_failed(cli, "detaching all volumes") : STATUS_DONE;
+}
+
 static int run_detach(struct cli *cli, int argc, char **argv) {
-  bool force = false, restart = false;
+  bool force = false, restart = false, all = false;
   int option;
   while ((option = options_next(&verb_detach, argc, argv)) != -1)
     switch (option) {
@@ -91,10 +103,15 @@ static int run_detach(struct cli *cli, int argc, char **argv) {
     case OPTION_RESTART:
       restart = true;
       break;
+    case OPTION_ALL:
+      all = true;
+      break;
     default:
       break;
     }
-  if (argc - optind != 1 || (force && restart))
+  if (all && !restart && argc == optind)
+    return detach_all(cli, force);
+  if (all || argc - optind != 1 || (force && restart))
     return cli_usage(&verb_detach, "a name");
   if (restart)
     return umbra_attached_restart(cli->client, argv[optind]) < 0 ? cli_failed(cli, "restarting '%s'", argv[optind])
@@ -120,10 +137,11 @@ const struct verb verb_attach = {
 
 const struct verb verb_detach = {
     .name = "detach",
-    .usage = "[--force | --restart] NAME",
+    .usage = "[--force | --restart] NAME | [--force] --all",
     .summary = "give the plain device back",
     .help = "  --force           although it has shadow copies: they go with it\n"
-            "  --restart         only start its programs anew, as after an update\n",
+            "  --restart         only start its programs anew, as after an update\n"
+            "  --all             all that are attached\n",
     .options = detach_options,
     .run = run_detach,
 };

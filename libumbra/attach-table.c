@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* CONFIG/umbratab: the volumes that are attached together, as after a boot. umbratab(5). */
+/* The volumes that are attached together, as after a boot (CONFIG/umbratab, umbratab(5)), and detached before its
+ * end. */
 #include "libumbra/attached.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "cow/serve/client.h"
+#include "cow/serve/seat.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,4 +91,56 @@ int umbra_attach_all(struct umbra_client *client, size_t *ret_count) {
   }
   client->error = first;
   return result;
+}
+
+struct names {
+  char (*list)[SEAT_NAME_BYTES];
+  size_t count;
+};
+
+static int note_name(const char *directory, const json_t *status, void *context) {
+  struct names *n = context;
+  (void)status;
+  void *list = realloc(n->list, (n->count + 1) * sizeof *n->list);
+  if (!list)
+    return -ENOMEM;
+  n->list = list;
+  (void)snprintf(n->list[n->count++], sizeof *n->list, "%s", strrchr(directory, '/') + 1);
+  return 0;
+}
+
+/* Those that can go now; the others stay in the list, with the first one's reason. Returns how many went. */
+static size_t detach_round(struct umbra_client *client, struct names *n, int force, struct umbra_error *why) {
+  size_t kept = 0, count = n->count;
+  error_clear(why);
+  for (size_t i = 0; i < count; i++) {
+    if (umbra_detach(client, n->list[i], force) >= 0)
+      continue;
+    (void)error_prefix(&client->error, client->error.code, "'%s'", n->list[i]);
+    if (kept == 0)
+      *why = client->error;
+    memmove(n->list[kept++], n->list[i], sizeof *n->list);
+  }
+  n->count = kept;
+  return count - kept;
+}
+
+int umbra_detach_all(struct umbra_client *client, int force, size_t *ret_count) {
+  struct umbra_error why = {0};
+  struct names n = {0};
+  *ret_count = 0;
+  error_clear(&client->error);
+  int r = cow_client_visit(client->coordinator->runtime_dir, note_name, &n, &client->error);
+  /* What another one lies on is busy until that one has gone. */
+  for (size_t went = 1; r >= 0 && n.count > 0 && went > 0; *ret_count += went)
+    went = detach_round(client, &n, force, &why);
+  if (r >= 0 && n.count > 0) {
+    for (size_t i = 1; i < n.count; i++)
+      coordinator_warn(client->coordinator, "'%s' stays attached, too", n.list[i]);
+    client->error = why;
+    r = why.code;
+  } else if (r >= 0)
+    error_clear(&client->error);
+  free(n.list);
+  return r;
 }

@@ -2,14 +2,17 @@
 #include "libumbra/attached-device.h"
 
 #include "common/cleanup.h"
+#include "common/fd.h"
 #include "cow/front/fuse.h"
 #include "view/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 enum { FILE_BYTES = PATH_MAX + 16 };
@@ -83,6 +86,19 @@ static int link_anew(const char *target, const char *path, struct umbra_error *e
   return 0;
 }
 
+/* udev has looked at the device before it had its name: once more (packaging/udev). Without udev it is nobody's loss.
+ */
+static void tell_udev(const char *device) {
+  char path[64];
+  struct stat st;
+  if (stat(device, &st) < 0)
+    return;
+  (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/uevent", major(st.st_rdev), minor(st.st_rdev));
+  CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd >= 0)
+    (void)fd_write_all(fd, "change", 6);
+}
+
 int attached_device_name(const struct seat *seat, char **ret_path, struct umbra_error *err) {
   CLEANUP_FREE char *name = NULL, *own = NULL;
   if (asprintf(&name, ATTACHED_DEVICE_DIRECTORY "/%s", seat->name) < 0)
@@ -95,9 +111,11 @@ int attached_device_name(const struct seat *seat, char **ret_path, struct umbra_
   int r = link_anew(seat->device, own, err);
   if (r >= 0)
     r = link_anew(seat->device, name, err);
-  if (r >= 0)
-    *ret_path = take_pointer(name);
-  return r;
+  if (r < 0)
+    return r;
+  tell_udev(seat->device);
+  *ret_path = take_pointer(name);
+  return 0;
 }
 
 void attached_device_unname(const char *name) {

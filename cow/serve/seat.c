@@ -74,7 +74,9 @@ static _Noreturn void become(const char *program, const char *role, int fds[SEAT
   (void)close_range(SEAT_FDS_END, ~0U, 0);
   if (chdir("/") < 0)
     _exit(127);
-  char *const arguments[] = {(char *)"umbra-cow", (char *)role, NULL};
+  /* With an @ in front: the end of a boot kills everything that has none (systemd, ROOT_STORAGE_DAEMONS), and what is
+   * still mounted then has its last writes to come. */
+  char *const arguments[] = {(char *)"@umbra-cow", (char *)role, NULL};
   char *const environment[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
   execve(program, arguments, environment);
   _exit(127);

@@ -155,6 +155,10 @@ int umbra_attach_all(struct umbra_client *client, size_t *ret_count);
 /* The plain device is there again, byte for byte. -EBUSY while it is mounted or open, or, unless force, has shadow copies. */
 int umbra_detach(struct umbra_client *client, const char *name, int force);
 
+/* All that are attached, those that lie on others first; *ret_count: how many went. One that cannot does not keep the others: the first
+ * failure is returned, others are warnings. */
+int umbra_detach_all(struct umbra_client *client, int force, size_t *ret_count);
+
 /* Starts the programs of an attached volume anew, as after an update. What uses the volume notices a pause. */
 int umbra_attached_restart(struct umbra_client *client, const char *name);
 
