@@ -143,6 +143,17 @@ int cow_arena_visit_unpublished(const struct cow_arena *a, int (*visit)(uint32_t
   return r;
 }
 
+int cow_arena_visit_covered(const struct cow_arena *a, enum cow_region region,
+                            int (*visit)(uint64_t chunk, void *context), void *context) {
+  const _Atomic uint64_t *words = a->at[region];
+  int r = 0;
+  for (uint64_t i = 0, end = 0; r == 0 && next_in_use(a->fds[region], sizeof *words, end, &i, &end);)
+    for (; i < end && i < a->bytes[region] / sizeof *words && r == 0; i++)
+      for (uint64_t left = atomic_load(&words[i]); left != 0 && r == 0; left &= left - 1)
+        r = visit(i * 64 + (uint64_t)__builtin_ctzll(left), context);
+  return r;
+}
+
 int cow_arena_clear(struct cow_arena *a, enum cow_region region, struct umbra_error *err) {
   if (fallocate(a->fds[region], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)a->bytes[region]) < 0)
     return error_errno(err, "clearing %s", region_names[region]);

@@ -87,6 +87,10 @@ int cow_arena_visit_keys(const struct cow_arena *a, int (*visit)(uint32_t slot, 
 /* The same for slots that have a sum and no key: a server died between the two, or while it freed one. */
 int cow_arena_visit_unpublished(const struct cow_arena *a, int (*visit)(uint32_t slot, void *context), void *context);
 
+/* The same for each bit that is set in one of the two regions of P. */
+int cow_arena_visit_covered(const struct cow_arena *a, enum cow_region region,
+                            int (*visit)(uint64_t chunk, void *context), void *context);
+
 /* Zeroes a region by giving its pages back. */
 int cow_arena_clear(struct cow_arena *a, enum cow_region region, struct umbra_error *err);
 

@@ -102,7 +102,8 @@ int cow_cover(struct cow_engine *e, struct cow_lane *lane, size_t count);
 /* keep.c */
 /* Between "slots written" and "published": E13. epoch held shared. */
 int cow_keep_stored(struct cow_engine *e, const struct cow_stored *stored, size_t count);
-/* Before a kept one is no longer live; under reclaim. Not durable: an error, and the ledger takes nothing any more. */
+/* Before a kept one is no longer live; under reclaim. Not durable: an error, and the ledger takes nothing any more.
+ */
 int cow_keep_record(struct cow_engine *e, const struct cow_arena_shadow *s, enum cow_disk_state state);
 /* Around what writes to the origin: the witness. Must be called as a pair. */
 bool cow_keep_before_writes(struct cow_engine *e, const struct cow_witness_write *writes, size_t count);
@@ -130,6 +131,14 @@ void cow_reclaim_wake(struct cow_engine *e);
 int cow_make_room(struct cow_engine *e);
 /* Drops the live ones with a number > after: what they need cannot be kept. */
 void cow_drop_after(struct cow_engine *e, uint32_t after, const char *why);
+
+/* check.c: ends the program when an invariant does not hold. Call it with no lock held; for debug builds, since
+ * writes stand still for it. */
+#ifdef COW_ENGINE_ASSERT
+void engine_assert(struct cow_engine *e);
+#else
+static inline void engine_assert(struct cow_engine *e) { (void)e; }
+#endif
 
 void cow_engine_tell(struct cow_engine *e, enum cow_event_kind kind, const char *shadow, const char *why);
 

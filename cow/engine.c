@@ -136,6 +136,7 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
     cow_engine_close(e);
     return r;
   }
+  engine_assert(e);
   *ret = e;
   return 0;
 }
@@ -335,6 +336,7 @@ int cow_engine_begin(struct cow_engine *e, const char *id, struct umbra_error *e
   pthread_mutex_lock(&e->control);
   int r = begin_locked(e, id, err);
   pthread_mutex_unlock(&e->control);
+  engine_assert(e);
   return r;
 }
 
@@ -357,6 +359,7 @@ int cow_engine_commit(struct cow_engine *e, const char *id, bool held) {
     cow_free_map_wake(e);
   }
   pthread_mutex_unlock(&e->control);
+  engine_assert(e);
   return r;
 }
 
@@ -443,18 +446,4 @@ void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret) {
       .kept = atomic_load(&e->kept_count),
   };
   cow_storage_status(e->storage, &ret->storage);
-}
-
-bool cow_engine_check(struct cow_engine *e) {
-  pthread_rwlock_wrlock(&e->epoch);
-  pthread_mutex_lock(&e->reclaim);
-  pthread_rwlock_rdlock(&e->map_lock);
-  struct cow_storage_status status;
-  cow_storage_status(e->storage, &status);
-  bool ok = cow_map_check(&e->map) &&
-            (uint64_t)(e->map.count - cow_holes_used(&e->holes)) * e->geometry.chunk_bytes == status.used_bytes;
-  pthread_rwlock_unlock(&e->map_lock);
-  pthread_mutex_unlock(&e->reclaim);
-  pthread_rwlock_unlock(&e->epoch);
-  return ok;
 }

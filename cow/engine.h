@@ -157,7 +157,10 @@ int cow_engine_difference(struct cow_engine *e, const char *from, const char *to
  */
 int cow_engine_revert(struct cow_engine *e, const char *id, uint64_t *ret_bytes, struct umbra_error *err);
 
-/* Everything that DESIGN.md says of the index holds: for tests and debug builds; stops the world. */
-bool cow_engine_check(struct cow_engine *e);
+/*
+ * NULL if every invariant of DESIGN.md holds that memory alone can tell (check.c), else which does not. For tests and
+ * debug builds: stops the world, and takes as long as there are entries.
+ */
+const char *cow_engine_check(struct cow_engine *e);
 
 #endif

@@ -162,6 +162,9 @@ static void *reclaimer_main(void *context) {
     (void)free_unneeded(e);
     finish_deleted(e);
     pthread_cond_broadcast(&e->reclaim_change);
+    pthread_mutex_unlock(&e->reclaim);
+    engine_assert(e);
+    pthread_mutex_lock(&e->reclaim);
   }
   pthread_mutex_unlock(&e->reclaim);
   return NULL;

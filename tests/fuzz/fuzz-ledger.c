@@ -152,7 +152,7 @@ static void serve(int storage_fd, int origin_fd, struct cow_arena *arena) {
   must(cow_storage_open(&so, &eo.storage, NULL) >= 0, "the storage does not open");
   must(cow_ledger_open(storage_fd, origin_fd, arena, &eo.ledger, NULL) >= 0, "the ledger does not open");
   must(cow_engine_open(&eo, &e, NULL) >= 0, "the engine does not start");
-  must(cow_engine_check(e), "the index is not what it should be");
+  must(cow_engine_check(e) == NULL, "the index is not what it should be");
   size_t count = cow_engine_list(e, info, COW_SHADOWS_MAX);
   for (size_t i = 0; i < count; i++) {
     struct cow_shadow *s = NULL;
