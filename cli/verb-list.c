@@ -94,19 +94,25 @@ static int print_list(const json_t *document, size_t which) {
   return table_print(list, lists[which].columns, count) < 0 ? STATUS_FAILED : STATUS_DONE;
 }
 
-/* A storage that is nearly full is said on standard error, and by the status: somebody has to do something. */
-static int warn_of_full(const json_t *document) {
+/* Somebody has to do something: said on standard error, and by the status. */
+static int warn_of_attached(const json_t *document) {
   size_t i;
   const json_t *line;
   int status = STATUS_DONE;
   json_array_foreach(json_object_get(document, "storage"), i, line) {
-    if (!json_get_boolean_or(line, "over_warning", false))
-      continue;
-    fprintf(
-        stderr,
-        "umbra: the storage of attached volume '%s' is nearly full: delete shadow copies, or they will be dropped\n",
-        json_get_string_or(line, "attached", ""));
-    status = STATUS_FAILED;
+    const char *name = json_get_string_or(line, "attached", ""),
+               *reverting = json_get_string_or(line, "reverting", NULL);
+    if (json_get_boolean_or(line, "over_warning", false))
+      fprintf(stderr,
+              "umbra: the storage of attached volume '%s' is nearly full: delete shadow copies, or they will be "
+              "dropped\n",
+              name);
+    if (reverting)
+      fprintf(stderr,
+              "umbra: attached volume '%s' is half reverted: end that before it is used (umbra revert %.8s)\n", name,
+              reverting);
+    if (reverting || json_get_boolean_or(line, "over_warning", false))
+      status = STATUS_FAILED;
   }
   return status;
 }
@@ -126,7 +132,7 @@ static int run_list(struct cli *cli, int argc, char **argv) {
       return STATUS_FAILED;
     if (cli->json)
       cli_print_json(document);
-    return warn_of_full(document);
+    return warn_of_attached(document);
   }
   return cli_usage(&verb_list, "there is no list '%s'", what);
 }

@@ -4,6 +4,7 @@
 #include "libumbra/attached-device.h"
 #include "libumbra/attached.h"
 #include "libumbra/handles.h"
+#include "libumbra/reverting.h"
 
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -428,6 +429,10 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
     return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
                      "'%s' has %lld shadow copies, which go with it: delete them, or detach with --force", name,
                      (long long)shadows);
+  CLEANUP_FREE char *half = force ? NULL : reverting_to(client, name);
+  if (half)
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
+                     "'%s' is half reverted: end that first (umbra revert %.8s), or detach with --force", name, half);
   const char *front = json_get_string_or(status, "front", ""),
              *front_device = json_get_string_or(status, "front_device", "");
   const char *device = json_get_string_or(status, "device", "");

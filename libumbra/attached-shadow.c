@@ -3,6 +3,7 @@
 #include "libumbra/attached.h"
 #include "libumbra/condition.h"
 #include "libumbra/handles.h"
+#include "libumbra/reverting.h"
 
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -16,7 +17,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-enum { CALL_TIMEOUT_MS = 60000, REVERT_TIMEOUT_MS = 24 * 3600 * 1000 };
+enum {
+  CALL_TIMEOUT_MS = 60000,
+  REVERT_TIMEOUT_MS = 24 * 3600 * 1000,
+  REVERT_SERVERS_MAX = 100, /* that die in the middle of one revert */
+};
 
 /* A shadow copy of an attached volume, as its server knows it. */
 struct attached_shadow {
@@ -108,6 +113,33 @@ static int take_device(struct umbra_client *client, int fd, int *ret) {
   return r < 0 ? r : attached_open_alone(client, json_get_string_or(status, "device", ""), O_RDWR, ret);
 }
 
+/*
+ * A server that dies takes its request along, but not what it has put back: the next one goes on. Its socket is the
+ * same, and the supervisor keeps it open meanwhile.
+ */
+static int put_back(struct umbra_client *client, const struct attached_shadow *shadow, int *fd, json_t **ret) {
+  int r = 0;
+  for (int servers = 0; servers < REVERT_SERVERS_MAX; servers++) {
+    error_clear(&client->error);
+    r = *fd >= 0 ? 0 : cow_client_connect(shadow->directory, fd, &client->error);
+    if (r >= 0)
+      r = cow_client_call(*fd, json_pack("{s:s, s:s}", "do", "revert", "id", shadow->id), REVERT_TIMEOUT_MS, ret,
+                          &client->error);
+    if (r != -EPIPE && r != -ECONNRESET)
+      break;
+    cleanup_close_fd(fd);
+    *fd = -1;
+  }
+  return r;
+}
+
+static int say_half_reverted(struct umbra_client *client, int r, const char *name, const char *id) {
+  struct umbra_error why = client->error;
+  return error_set(&client->error, r, why.reason,
+                   "%s: the volume '%s' is half reverted: do not use it, and do it again (umbra revert %.8s)",
+                   why.message, name, id);
+}
+
 int umbra_revert(struct umbra_client *client, const char *text, uint64_t *ret_bytes) {
   CLEANUP_SHADOW struct attached_shadow shadow = {0};
   CLEANUP_CLOSE int fd = -1, device = -1;
@@ -119,13 +151,18 @@ int umbra_revert(struct umbra_client *client, const char *text, uint64_t *ret_by
     r = cow_client_connect(shadow.directory, &fd, &client->error);
   if (r >= 0)
     r = take_device(client, fd, &device);
+  const char *name = r >= 0 ? strrchr(shadow.directory, '/') + 1 : "";
   if (r >= 0)
-    r = cow_client_call(fd, json_pack("{s:s, s:s}", "do", "revert", "id", shadow.id), REVERT_TIMEOUT_MS, &reply,
-                        &client->error);
+    r = reverting_begin(client, name, shadow.id);
+  if (r < 0)
+    return r;
+  r = put_back(client, &shadow, &fd, &reply);
   /* What of it the page cache of the device holds is from before. */
-  if (device >= 0 && r >= 0 && ioctl(device, BLKFLSBUF, 0) < 0)
+  if (r >= 0 && ioctl(device, BLKFLSBUF, 0) < 0)
     r = error_errno(&client->error, "forgetting what was cached of the volume");
-  if (r >= 0 && ret_bytes)
+  if (r < 0)
+    return say_half_reverted(client, r, name, shadow.id);
+  if (ret_bytes)
     *ret_bytes = (uint64_t)json_integer_value(json_object_get(reply, "bytes"));
-  return r;
+  return reverting_end(client, name);
 }

@@ -2,6 +2,7 @@
 /* What there is: sets, shadow copies, volumes, providers, writers, storage; and what could be done (doctor). */
 #include "libumbra/condition.h"
 #include "libumbra/handles.h"
+#include "libumbra/reverting.h"
 
 #include "coordinator/catalog.h"
 #include "coordinator/journal.h"
@@ -128,8 +129,16 @@ return 0;
 
 /* ---- volumes and providers ---- */
 
-static json_t *volume_document(const struct volume *v) {
+/* To what is told of an attached volume: the shadow copy that it should have become. */
+static void note_reverting(const struct umbra_client *client, json_t *attached, const char *name) {
+  CLEANUP_FREE char *shadow_id = reverting_to(client, name);
+  (void)json_object_set_new(attached, "reverting", shadow_id ? json_string(shadow_id) : json_null());
+}
+
+static json_t *volume_document(const struct umbra_client *client, const struct volume *v) {
   json_t *attached = v->block_device != 0 ? cow_client_describe(v->block_device) : NULL;
+  if (attached)
+    note_reverting(client, attached, json_get_string_or(attached, "name", ""));
   return json_pack("{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?, s:o}", "volume",
                    json_path(v->mount_point), "key", v->key, "filesystem", v->fs_type, "source", v->source, "root",
                    json_path(v->fs_root), "read_only", v->read_only, "device", v->block_path, "device_bytes",
@@ -147,7 +156,7 @@ static int list_volumes(struct umbra_client *client, json_t **ret) {
     const struct volume *v = volume_table_get(table, i);
     /* Kernel filesystems (proc, sysfs…) hold nothing of anybody's. */
     if (v->block_device != 0 || v->can_freeze)
-      (void)json_array_append_new(list, volume_document(v));
+      (void)json_array_append_new(list, volume_document(client, v));
   }
   volume_table_free(table);
   *ret = list;
@@ -190,6 +199,13 @@ int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t c
       (void)json_array_append_new(list, provider_examine(v, client->coordinator->config_dir));
   }
   volume_table_free(table);
+  size_t n;
+  json_t *volume;
+  json_array_foreach(list, n, volume) {
+    json_t *attached = json_object_get(volume, "attached");
+    if (json_is_object(attached))
+      note_reverting(client, attached, json_get_string_or(attached, "name", ""));
+  }
   return r < 0 ? r : client_return_json(client, json_pack("{s:O}", "volumes", list), ret_json);
 }
 
@@ -245,15 +261,22 @@ static json_t *storage_line(json_t *list, const char *directory) {
   return line;
 }
 
+struct storage_list {
+  const struct umbra_client *client;
+  json_t *list;
+};
+
 /* An attached volume's, by its server. What is free is what its limit leaves. */
 static int attached_line(const char *directory, const json_t *status, void *context) {
   (void)directory;
+  struct storage_list *s = context;
   json_int_t used = json_get_integer_or(status, "used_bytes", 0), limit = json_get_integer_or(status, "limit_bytes", 0);
   json_t *line = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b}", "directory", json_get_string_or(status, "storage", ""),
                            "attached", json_get_string_or(status, "name", ""), "shadows",
                            json_get_integer_or(status, "shadows", 0), "used_bytes", used, "free_bytes", limit - used,
                            "size_bytes", limit, "over_warning", json_get_boolean_or(status, "over_warning", false));
-  return json_array_append_new(context, line) < 0 ? -ENOMEM : 0;
+  note_reverting(s->client, line, json_get_string_or(status, "name", ""));
+  return json_array_append_new(s->list, line) < 0 ? -ENOMEM : 0;
 }
 
 static int list_storage(struct umbra_client *client, json_t **ret) {
@@ -279,7 +302,8 @@ static int list_storage(struct umbra_client *client, json_t **ret) {
           json_integer(json_get_integer_or(line, "used_bytes", 0) + json_get_integer_or(shadow, "storage_bytes", 0)));
 }
 }
-r = cow_client_visit(client->coordinator->runtime_dir, attached_line, list, &client->error);
+struct storage_list context = {.client = client, .list = list};
+r = cow_client_visit(client->coordinator->runtime_dir, attached_line, &context, &client->error);
 if (r < 0)
   json_decref(list);
 else
