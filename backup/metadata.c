@@ -22,7 +22,11 @@
 #include <archive.h>
 
 #define CAPABILITY_NAME "security.capability"
-enum { VALUE_BYTES_FIRST = 256, PLACE_BYTES = FD_PROC_PATH_BYTES + TREE_NAME_BYTES_MAX + 2 };
+enum {
+  VALUE_BYTES_FIRST = 256,
+  NAMES_BYTES_FIRST = 1024,
+  PLACE_BYTES = FD_PROC_PATH_BYTES + TREE_NAME_BYTES_MAX + 2
+};
 
 void metadata_done(struct metadata *a) {
   for (size_t i = 0; i < a->count; i++) {
@@ -107,26 +111,33 @@ static int read_value(const struct place *p, const char *name, void **ret, size_
   }
 }
 
+/*
+ * The names of all attributes, each with its NUL, in small or in *large (malloc'd, NULL before). Returns their
+ * length, or negative errno; a filesystem without any has none.
+ */
+static ssize_t read_names(const struct place *p, char *small, size_t small_bytes, char **large) {
+  ssize_t n = list_names(p, small, small_bytes);
+  if (n < 0 && errno == ERANGE) {
+    *large = malloc(METADATA_LIST_BYTES_MAX);
+    if (!*large)
+      return -ENOMEM;
+    n = list_names(p, *large, METADATA_LIST_BYTES_MAX);
+  }
+  return n >= 0 ? n : errno == EOPNOTSUPP ? 0 : -errno;
+}
+
 int metadata_read(int fd, int dir_fd, const char *name, struct metadata *ret, struct umbra_error *err) {
-  char small[1024];
+  char small[NAMES_BYTES_FIRST];
   CLEANUP_FREE char *large = NULL;
-  char *names = small;
   struct place p;
   size_t total_bytes = 0;
   place_init(&p, fd, dir_fd, name);
   *ret = (struct metadata){0};
-  ssize_t n = list_names(&p, small, sizeof small);
-  if (n < 0 && errno == ERANGE) {
-    large = names = malloc(METADATA_LIST_BYTES_MAX);
-    if (!large)
-      return error_code(err, -ENOMEM, "reading extended attributes");
-    n = list_names(&p, large, METADATA_LIST_BYTES_MAX);
-  }
-  if (n < 0 && errno == EOPNOTSUPP)
-    return 0;
+  ssize_t n = read_names(&p, small, sizeof small, &large);
+  const char *names = large ? large : small;
   if (n < 0)
-    return error_errno(err, "reading the names of extended attributes");
-  for (char *at = names; at < names + n; at += strlen(at) + 1) {
+    return error_code(err, (int)n, "reading the names of extended attributes");
+  for (const char *at = names; at < names + n; at += strlen(at) + 1) {
     void *value = NULL;
     size_t value_bytes = 0;
     if (!wanted(at))
@@ -300,6 +311,42 @@ static int set_attributes(const struct place *p, const struct metadata *a, bool 
   return 0;
 }
 
+/* What a file is given by the place where it is made, and a directory that was there has of its own. Not labels
+ * (security.selinux, …): the system's. */
+static bool may_remove(const char *name) {
+  return strncmp(name, "user.", 5) == 0 || strncmp(name, "trusted.", 8) == 0 || strcmp(name, ACL_ACCESS_NAME) == 0 ||
+         strcmp(name, ACL_DEFAULT_NAME) == 0 || strcmp(name, CAPABILITY_NAME) == 0;
+}
+
+static bool has_attribute(const struct metadata *a, const char *name) {
+  for (size_t i = 0; i < a->count; i++)
+    if (strcmp(a->list[i].name, name) == 0)
+      return true;
+  return false;
+}
+
+/* Attributes that are there and do not belong there: a default ACL of the directory has been inherited, or the like.
+ */
+static int remove_others(const struct place *p, const struct metadata *a, bool privileged, unsigned *skipped,
+                         struct umbra_error *err) {
+  char small[NAMES_BYTES_FIRST];
+  CLEANUP_FREE char *large = NULL;
+  ssize_t n = read_names(p, small, sizeof small, &large);
+  const char *names = large ? large : small;
+  if (n < 0)
+    return error_code(err, (int)n, "reading the names of extended attributes");
+  for (const char *at = names; at < names + n; at += strlen(at) + 1) {
+    if (!may_remove(at) || has_attribute(a, at))
+      continue;
+    int r = p->fd >= 0 ? fremovexattr(p->fd, at) : lremovexattr(p->path, at);
+    r = r < 0 && errno != ENODATA ? -errno : 0;
+    if (r < 0 && !may_skip(r, privileged))
+      return error_code(err, r, "removing extended attribute '%s'", at);
+    *skipped += r < 0;
+  }
+  return 0;
+}
+
 static int set_owner(const struct basics *basics, int fd, int dir_fd, const char *name) {
   int r = fd >= 0 ? fchown(fd, basics->uid, basics->gid)
                   : fchownat(dir_fd, name, basics->uid, basics->gid, AT_SYMLINK_NOFOLLOW);
@@ -383,7 +430,9 @@ int metadata_apply(const struct basics *basics, const struct metadata *a, int fd
   r = set_mode(&own, fd, dir_fd, name);
   if (r < 0)
     return error_code(err, r, "setting its mode");
-  r = set_attributes(&p, a, false, privileged, skipped, err);
+  r = remove_others(&p, a, privileged, skipped, err); /* after the mode, which an ACL that goes leaves as it is */
+  if (r == 0)
+    r = set_attributes(&p, a, false, privileged, skipped, err);
   if (r == 0)
     r = set_attributes(&p, a, true, privileged, skipped, err);
   if (r < 0)

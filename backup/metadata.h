@@ -55,10 +55,10 @@ int metadata_pack(const struct metadata *a, char **to, size_t *to_bytes);
 int metadata_unpack(const char *from, size_t length_bytes, struct metadata *ret);
 
 /*
- * Gives a file just made its attributes: owner, mode, extended attributes (ACLs, capabilities last), times, file
- * flags but those that lock it.  fd not negative: of this file; else of dir_fd/name, not followed, which gets no
- * flags. privileged: as root; otherwise owners and attributes that are not allowed are passed over and *skipped
- * counts them. So it counts flags that the filesystem does not have.
+ * Gives a file its attributes: owner, mode, extended attributes (ACLs, capabilities last; others that it has go, but
+ * for those of the system), times, file flags but those that lock it.  fd not negative: of this file; else of
+ * dir_fd/name, not followed, which gets no flags. privileged: as root; otherwise owners and attributes that are not
+ * allowed are passed over and *skipped counts them. So it counts flags that the filesystem does not have.
  */
 struct basics {
   enum index_kind kind;
