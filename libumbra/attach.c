@@ -98,8 +98,9 @@ static int open_device(struct attaching *a, const char *device, int *ret_fd) {
   if (fd < 0 && errno == EBUSY)
     return error_set(a->err, -EBUSY, UMBRA_REASON_BUSY,
                      "device '%s' is in use: unmount it first, then mount " ATTACHED_DEVICE_DIRECTORY
-                     "/%s in its place (see umbra-attach(8))",
-                     device, a->seat->name);
+                     "/%s in its place; for good: a line in umbratab(5), and in fstab(5) " ATTACHED_DEVICE_DIRECTORY
+                     "/%s instead of it, with x-systemd.requires=umbra-attached.service",
+                     device, a->seat->name, a->seat->name);
   if (fd < 0)
     return error_errno(a->err, "opening device '%s'", device);
   if (ioctl(fd, BLKGETSIZE64, &a->device_bytes) < 0 || ioctl(fd, BLKSSZGET, &block_bytes) < 0)

@@ -84,7 +84,7 @@ END
   mount "$ORIGIN" "$WORK/v"
   diff "$WORK/then.1" <(tree_of "$WORK/v") || fail "the plain device is not the volume"
   expect_status 1 "$UMBRA" attach "$ORIGIN" "$ATTACHED"
-  expect_output "is in use: unmount it first, then mount /dev/umbra/$ATTACHED in its place"
+  expect_output "is in use: unmount it first, then mount /dev/umbra/$ATTACHED in its place; for good: a line in umbratab\(5\), and in fstab"
   unmount_alone "$WORK/v"
   no_attached_left
   rmdir "$WORK/v"
