@@ -164,7 +164,7 @@ static int attach_devices(struct set *s, struct umbra_error *err) {
     if (image && r >= 0)
       r = loop_open(image,
                     (unsigned)json_get_integer_or(json_object_get(m->shadow.record, "view"), "sector_bytes", 512),
-                    false, &fds[i], &m->device, err);
+                    m->shadow.read_write, &fds[i], &m->device, err);
   }
   if (r >= 0)
     r = save_records(s, err);

@@ -8,10 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ARENA_MAGIC UINT64_C(0x32616e6572616275) /* "ubarena2" */
+#define ARENA_MAGIC UINT64_C(0x33616e6572616275) /* "ubarena3" */
 
-static const char *const region_names[COW_REGIONS] = {"umbra-cow-header", "umbra-cow-keys", "umbra-cow-covered-a",
-                                                      "umbra-cow-covered-b", "umbra-cow-sums"};
+static const char *const region_names[COW_REGIONS] = {"umbra-cow-header",    "umbra-cow-keys",
+                                                      "umbra-cow-covered-a", "umbra-cow-covered-b",
+                                                      "umbra-cow-overlays",  "umbra-cow-sums"};
 
 static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max) {
   uint64_t covered_bytes = (cow_chunk_count(g) + 63) / 64 * 8;
@@ -20,6 +21,7 @@ static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_
   a->holes_max = chunks < COW_SLOTS_MAX - slots_max ? (uint32_t)chunks : COW_SLOTS_MAX - slots_max;
   a->bytes[COW_REGION_KEYS] = ((uint64_t)slots_max + a->holes_max) * sizeof(uint64_t);
   a->bytes[COW_REGION_COVERED_A] = a->bytes[COW_REGION_COVERED_B] = covered_bytes;
+  a->bytes[COW_REGION_OVERLAYS] = (uint64_t)slots_max * sizeof(uint64_t);
   a->bytes[COW_REGION_SUMS] = (uint64_t)slots_max * sizeof(uint32_t);
 }
 
@@ -32,6 +34,7 @@ static int map_all(struct cow_arena *a, struct umbra_error *err) {
   }
   a->header = a->at[COW_REGION_HEADER];
   a->keys = a->at[COW_REGION_KEYS];
+  a->overlays = a->at[COW_REGION_OVERLAYS];
   a->sums = a->at[COW_REGION_SUMS];
   return 0;
 }
@@ -121,16 +124,27 @@ static bool next_in_use(int fd, size_t element_bytes, uint64_t from, uint64_t *r
   return true;
 }
 
-int cow_arena_visit_keys(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
-                         void *context) {
+static int visit_keys_of(const struct cow_arena *a, enum cow_region region,
+                         int (*visit)(uint32_t slot, uint64_t key, void *context), void *context) {
+  _Atomic uint64_t *keys = a->at[region];
   int r = 0;
-  for (uint64_t slot = 0, end = 0; r == 0 && next_in_use(a->fds[COW_REGION_KEYS], sizeof *a->keys, end, &slot, &end);)
+  for (uint64_t slot = 0, end = 0; r == 0 && next_in_use(a->fds[region], sizeof *keys, end, &slot, &end);)
     for (; slot < end && r == 0; slot++) {
-      uint64_t key = atomic_load_explicit(&a->keys[slot], memory_order_acquire);
+      uint64_t key = atomic_load_explicit(&keys[slot], memory_order_acquire);
       if (key != 0)
         r = visit((uint32_t)slot, key, context);
     }
   return r;
+}
+
+int cow_arena_visit_keys(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
+                         void *context) {
+  return visit_keys_of(a, COW_REGION_KEYS, visit, context);
+}
+
+int cow_arena_visit_overlays(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
+                             void *context) {
+  return visit_keys_of(a, COW_REGION_OVERLAYS, visit, context);
 }
 
 int cow_arena_visit_unpublished(const struct cow_arena *a, int (*visit)(uint32_t slot, void *context),

@@ -17,6 +17,8 @@ enum cow_region {
   COW_REGION_KEYS,      /* an atomic 64-bit key a slot: those of storage, then those of holes (E18) */
   COW_REGION_COVERED_A, /* P: one bit a chunk; A and B take turns, see cow_arena_header.instant */
   COW_REGION_COVERED_B,
+  COW_REGION_OVERLAYS, /* an atomic 64-bit key a slot of storage: chunk and number of the shadow copy whose overlay it
+                          is of (E19) */
   COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot; 0: the slot has no cell that counts */
   COW_REGIONS,
 };
@@ -42,6 +44,7 @@ struct cow_arena_shadow {
   uint32_t held; /* the volume was held at the instant: what is free may be learned from it (E18) */
   int64_t created_ns;
   _Atomic uint32_t kept; /* enum cow_kept */
+  atomic_bool writable;  /* its overlay takes writes (E19) */
 };
 
 struct cow_arena_header {
@@ -66,6 +69,7 @@ struct cow_arena {
   uint32_t holes_max; /* slots after header->slots_max, without storage: one a chunk, if numbers suffice */
   struct cow_arena_header *header; /* = at[COW_REGION_HEADER] */
   _Atomic uint64_t *keys;          /* = at[COW_REGION_KEYS] */
+  _Atomic uint64_t *overlays;      /* = at[COW_REGION_OVERLAYS] */
   _Atomic uint32_t *sums;          /* = at[COW_REGION_SUMS] */
 };
 
@@ -83,8 +87,11 @@ void cow_arena_done(struct cow_arena *a);
  */
 int cow_arena_visit_keys(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
                          void *context);
+/* The same for the keys of overlays. */
+int cow_arena_visit_overlays(const struct cow_arena *a, int (*visit)(uint32_t slot, uint64_t key, void *context),
+                             void *context);
 
-/* The same for slots that have a sum and no key: a server died between the two, or while it freed one. */
+/* For slots that have a sum and no key: a server died between the two, or while it freed one. */
 int cow_arena_visit_unpublished(const struct cow_arena *a, int (*visit)(uint32_t slot, void *context), void *context);
 
 /* The same for each bit that is set in one of the two regions of P. */

@@ -32,9 +32,32 @@ static const char *check_entries(struct cow_engine *e) {
     return "E2: an entry of no chunk, or of an epoch that has not begun";
   if (k.count != e->map.count)
     return "E12: the table that the next server would believe is not the one in use";
-  if ((uint64_t)(e->map.count - cow_holes_used(&e->holes)) * e->geometry.chunk_bytes != status.used_bytes)
-    return "E8: more or fewer slots are in use than entries have";
+  uint64_t slots = e->map.count - cow_holes_used(&e->holes) + e->overlay.map.count;
+  if (slots * e->geometry.chunk_bytes != status.used_bytes)
+    return "E8: more or fewer slots are in use than entries and overlays have";
   return NULL;
+}
+
+static int check_overlay_key(uint32_t slot, uint64_t key, void *context) {
+  struct keys *k = context;
+  const struct cow_arena_header *h = k->e->arena->header;
+  bool owned = false;
+  k->count++;
+  for (size_t i = 0; i < COW_SHADOWS_MAX && !owned; i++)
+    owned = h->shadows[i].number == cow_key_epoch(key) && cow_shadow_state_of(&h->shadows[i]) != COW_SHADOW_FREE &&
+            atomic_load(&h->shadows[i].kept) == COW_KEPT_NOT;
+  return !owned || cow_key_chunk(key) >= cow_chunk_count(&k->e->geometry) ||
+         atomic_load(&k->e->arena->keys[slot]) != 0;
+}
+
+static const char *check_overlays(struct cow_engine *e) {
+  struct keys k = {.e = e};
+  if (!cow_map_check(&e->overlay.map))
+    return "E19: an overlay has a chunk twice, or not where it is looked for";
+  if (cow_arena_visit_overlays(e->arena, check_overlay_key, &k) != 0)
+    return "E19: a part of an overlay is of no shadow copy, of one to be kept, or in an entry's slot";
+  return k.count == e->overlay.map.count ? NULL
+                                         : "E12: the overlays that the next server would find are not those in use";
 }
 
 static int check_covered_chunk(uint64_t chunk, void *context) {
@@ -89,13 +112,17 @@ const char *cow_engine_check(struct cow_engine *e) {
   pthread_mutex_lock(&e->control);
   pthread_rwlock_wrlock(&e->epoch);
   pthread_mutex_lock(&e->reclaim);
+  pthread_rwlock_wrlock(&e->overlay.lock);
   pthread_rwlock_rdlock(&e->map_lock);
   const char *broken = check_entries(e);
+  if (!broken)
+    broken = check_overlays(e);
   if (!broken)
     broken = check_covered(e);
   if (!broken)
     broken = check_table(e);
   pthread_rwlock_unlock(&e->map_lock);
+  pthread_rwlock_unlock(&e->overlay.lock);
   pthread_mutex_unlock(&e->reclaim);
   pthread_rwlock_unlock(&e->epoch);
   pthread_mutex_unlock(&e->control);

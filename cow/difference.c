@@ -24,6 +24,15 @@ static int note_key(uint32_t slot, uint64_t key, void *context) {
   return 0;
 }
 
+/* What lies over one of the two is no change of the volume, but of what it shows (E19). */
+static int note_overlay(uint32_t slot, uint64_t key, void *context) {
+  (void)slot;
+  struct changed *c = context;
+  if (cow_key_epoch(key) == c->from || cow_key_epoch(key) == c->to)
+    bitmap_set(&c->chunks, cow_key_chunk(key));
+  return 0;
+}
+
 static int find_number(struct cow_engine *e, const char *id, uint32_t *ret, struct umbra_error *err) {
   const struct cow_arena_shadow *s = cow_shadows_find(e->arena->header, id);
   if (!s || cow_shadow_state_of(s) != COW_SHADOW_LIVE)
@@ -46,7 +55,8 @@ static int find_changed(struct cow_engine *e, const char *from, const char *to, 
     return r;
   if (bitmap_init(&c->chunks, cow_chunk_count(&e->geometry)) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "memory for the changed chunks");
-  return cow_arena_visit_keys(e->arena, note_key, c);
+  r = cow_arena_visit_keys(e->arena, note_key, c);
+  return r == 0 ? cow_arena_visit_overlays(e->arena, note_overlay, c) : r;
 }
 
 /* Being open keeps a shadow copy from being deleted, not from being dropped: then keys may have gone before they were

@@ -10,6 +10,7 @@
 #include "cow/holes.h"
 #include "cow/io.h"
 #include "cow/map.h"
+#include "cow/overlay.h"
 #include "cow/shadows.h"
 
 #include <pthread.h>
@@ -39,6 +40,21 @@ struct cow_lane {
   uint64_t stripes[COW_STRIPES / 64]; /* held */
 };
 
+struct cow_shadow {
+  struct cow_engine *engine;
+  struct cow_arena_shadow *entry;
+  size_t index;
+  uint32_t number; /* at the time of opening */
+  bool looks;      /* of the engine itself: does not keep it from being deleted, and sees no overlay */
+};
+
+/* Who needs entries, as of one moment. */
+struct cow_needing {
+  uint32_t upto; /* entries of later epochs are not judged: who needs them may not be in the list */
+  uint32_t numbers[COW_SHADOWS_MAX];
+  size_t count;
+};
+
 struct cow_engine {
   /* Configuration. */
   struct cow_geometry geometry;
@@ -55,9 +71,10 @@ struct cow_engine {
   pthread_rwlock_t epoch;               /* rank 2 */
   pthread_mutex_t stripes[COW_STRIPES]; /* rank 3 */
   pthread_mutex_t reclaim;              /* rank 4: one frees at a time, and open counts */
-  pthread_rwlock_t map_lock;            /* rank 5 */
+  pthread_rwlock_t map_lock;            /* rank 7 */
   struct cow_map map;
   struct cow_holes holes;
+  struct cow_overlay overlay;
   struct cow_free_map free_map;
 
   _Atomic uint32_t live_count;
@@ -111,6 +128,7 @@ bool cow_keep_before_writes(struct cow_engine *e, const struct cow_witness_write
 int cow_keep_read(struct cow_engine *e, uint32_t slot, uint64_t offset_bytes, void *buffer, size_t length_bytes);
 
 /* shadow-read.c */
+bool cow_shadow_in_range(const struct cow_shadow *s, size_t length_bytes, uint64_t offset_bytes);
 uint32_t cow_shadow_number(const struct cow_shadow *s);
 /* How many of count chunks from chunk on are alike, and whether they are holes: free at the instant, written since.
  */
@@ -127,6 +145,8 @@ void cow_note_live(struct cow_engine *e);
 int cow_reclaim_start(struct cow_engine *e, struct umbra_error *err);
 void cow_reclaim_stop(struct cow_engine *e);
 void cow_reclaim_wake(struct cow_engine *e);
+/* Frees what is not needed, at once. Returns how many slots. */
+uint64_t cow_reclaim_now(struct cow_engine *e);
 /* Drops shadow copies by the policy until a slot is free or nobody is left. 0, or -ENOSPC: writes are to stop. */
 int cow_make_room(struct cow_engine *e);
 /* Drops the live ones with a number > after: what they need cannot be kept. */

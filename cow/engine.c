@@ -118,6 +118,8 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
     r = cow_map_init(&e->map, e->arena->keys, e->arena->header->slots_max + e->arena->holes_max);
   if (r >= 0)
     r = cow_holes_init(&e->holes, e->arena->header->slots_max, e->arena->holes_max);
+  if (r >= 0)
+    r = cow_overlay_init(&e->overlay, e->arena);
   if (r < 0) {
     cow_engine_close(e);
     return error_set(err, r, UMBRA_REASON_INTERNAL, "memory for the engine");
@@ -125,6 +127,8 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
   settle_table(e);
   cow_note_live(e);
   r = cow_arena_visit_keys(e->arena, take_over_key, e);
+  if (r >= 0)
+    r = cow_overlay_take_over(e);
   if (r < 0)
     (void)error_set(err, r, UMBRA_REASON_DAMAGED,
                     "taking over the last server's shadow copies: its table is damaged");
@@ -148,6 +152,7 @@ void cow_engine_close(struct cow_engine *e) {
   cow_reclaim_stop(e);
   cow_map_done(&e->map);
   cow_holes_done(&e->holes);
+  cow_overlay_done(&e->overlay);
   for (unsigned i = 0; i < e->lane_count; i++)
     cow_io_done(&e->lanes[i].io);
   free(e->lanes);
@@ -329,6 +334,7 @@ static int begin_locked(struct cow_engine *e, const char *id, struct umbra_error
   s->created_ns = 0;
   atomic_store(&s->kept, COW_KEPT_NOT);
   s->held = 0;
+  atomic_store(&s->writable, false);
   return cow_shadow_move(s, COW_SHADOW_EVENT_BEGIN);
 }
 
@@ -423,6 +429,7 @@ size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_
       info[count] = (struct cow_shadow_info){.number = s->number,
                                              .created_ns = s->created_ns,
                                              .kept = atomic_load(&s->kept) != COW_KEPT_NOT,
+                                             .writable = atomic_load(&s->writable),
                                              .state = state,
                                              .open_count = e->open_counts[i]};
       memcpy(info[count].id, s->id, sizeof s->id);
@@ -445,5 +452,8 @@ void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret) {
       .shadows = atomic_load(&e->live_count),
       .kept = atomic_load(&e->kept_count),
   };
+  pthread_rwlock_rdlock(&e->map_lock);
+  ret->overlay_bytes = (uint64_t)e->overlay.map.count * e->geometry.chunk_bytes;
+  pthread_rwlock_unlock(&e->map_lock);
   cow_storage_status(e->storage, &ret->storage);
 }

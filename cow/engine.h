@@ -28,6 +28,7 @@ enum cow_full_policy { COW_FULL_DROP_OLDEST, COW_FULL_DROP_NEWEST, COW_FULL_STOP
 enum cow_event_kind {
   COW_EVENT_STORAGE_HIGH, /* COW_STORAGE_WARN_PERCENT of the limit are used */
   COW_EVENT_DROPPED,      /* a shadow copy; why says what for */
+  COW_EVENT_NOT_WRITTEN,  /* a write to a shadow copy failed for want of room */
 };
 struct cow_event {
   enum cow_event_kind kind;
@@ -103,6 +104,13 @@ int cow_engine_abort(struct cow_engine *e, const char *id, struct umbra_error *e
 int cow_engine_keep(struct cow_engine *e, const char *id, struct umbra_error *err);
 int cow_engine_settle(struct cow_engine *e, const char *id, struct umbra_error *err);
 
+/*
+ * One that can be written to (E19): between begin and commit, not together with keep. Until it is sealed: later
+ * writes are -EROFS, what was written stays.
+ */
+int cow_engine_make_writable(struct cow_engine *e, const char *id, struct umbra_error *err);
+int cow_engine_seal(struct cow_engine *e, const char *id, struct umbra_error *err);
+
 /* -EBUSY while open, unless force: readers then get EIO. Space comes back in the background. */
 int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct umbra_error *err);
 /* All live ones, each with an event. */
@@ -118,6 +126,12 @@ struct cow_shadow;
 int cow_shadow_open(struct cow_engine *e, const char *id, struct cow_shadow **ret, struct umbra_error *err);
 void cow_shadow_close(struct cow_shadow *s);
 int cow_shadow_read(struct cow_shadow *s, void *buffer, size_t length_bytes, uint64_t offset_bytes);
+/*
+ * Seen by readers of this shadow copy alone. -EROFS: it is not writable, or sealed. -ENOSPC: no room, which nobody is
+ * dropped for. Of an error, a part may be written.
+ */
+int cow_shadow_write(struct cow_shadow *s, const void *buffer, size_t length_bytes, uint64_t offset_bytes);
+bool cow_shadow_writable(const struct cow_shadow *s);
 
 struct cow_shadow_info {
   char id[37];
@@ -125,6 +139,7 @@ struct cow_shadow_info {
   uint32_t number;
   int64_t created_ns; /* realtime, of the commit */
   bool kept;          /* outlives the machine's run */
+  bool writable;
   enum cow_shadow_state state;
   unsigned open_count;
 };
@@ -136,14 +151,16 @@ struct cow_engine_status {
   uint64_t chunks_left_out;              /* written, not copied: free in the newest shadow copy */
   bool free_known;                       /* of the newest shadow copy: what it had free */
   uint64_t memory_bytes;
-  uint32_t shadows; /* live ones */
-  uint32_t kept;    /* of these, those that outlive the run */
+  uint32_t shadows;       /* live ones */
+  uint32_t kept;          /* of these, those that outlive the run */
+  uint64_t overlay_bytes; /* of what storage has in use: written to shadow copies */
   struct cow_storage_status storage;
 };
 void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret);
 
 /*
- * What differs between shadow copies from and to (NULL: now), exact to the chunk, as ascending runs. from must be
+ * What differs between shadow copies from and to (NULL: now), exact to the chunk, as ascending runs; what was written
+ * to one of them differs. from must be
  * older and stays open as long. Ends at visit() != 0, which is returned.
  */
 int cow_engine_difference(struct cow_engine *e, const char *from, const char *to,
@@ -151,9 +168,9 @@ int cow_engine_difference(struct cow_engine *e, const char *from, const char *to
                           struct umbra_error *err);
 
 /*
- * Makes the live volume what the shadow copy is. Nobody may use it meanwhile (the caller sees to that). Goes through
- * the write path: other shadow copies stay valid, and doing it again after a crash goes on. *ret_bytes (may be NULL):
- * how much was put back.
+ * Makes the live volume what the shadow copy is, with what was written to it. Nobody may use it meanwhile (the caller
+ * sees to that). Goes through the write path: other shadow copies stay valid, and doing it again after a crash goes
+ * on. *ret_bytes (may be NULL): how much was put back.
  */
 int cow_engine_revert(struct cow_engine *e, const char *id, uint64_t *ret_bytes, struct umbra_error *err);
 

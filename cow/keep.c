@@ -16,6 +16,10 @@ int cow_engine_keep(struct cow_engine *e, const char *id, struct umbra_error *er
     r = error_set(err, -EIO, UMBRA_REASON_STORAGE, "the volume's storage has failed");
   else if (!s || cow_shadow_state_of(s) != COW_SHADOW_BEGUN)
     r = error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "shadow copy %s is not begun", id);
+  else if (atomic_load(&s->writable))
+    r = error_set(err, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
+                  "what is written to shadow copy %s does not outlive the machine's run: it cannot be persistent",
+                  id);
   else
     atomic_store(&s->kept, COW_KEPT_WANTED);
   pthread_mutex_unlock(&e->control);

@@ -4,7 +4,7 @@
  * insertion is slow. Entries of one chunk lie in their bucket's chain newest first (DESIGN.md, E2).  4 bytes a slot
  * and 4 to 8 for the heads, private memory: rebuilt from the keys by whoever starts.
  *
- * Not thread-safe; the engine's map lock (rank 4) protects it.
+ * Not thread-safe; the engine's map lock (rank 7) protects it.
  */
 #ifndef COW_MAP_H
 #define COW_MAP_H

@@ -9,9 +9,7 @@
 
 struct pass {
   struct cow_engine *e;
-  uint32_t upto; /* entries of later epochs are not judged: who needs them may not be in the list */
-  uint32_t needing[COW_SHADOWS_MAX];
-  size_t needing_count;
+  struct cow_needing needing;
   uint64_t freed;
 };
 
@@ -22,11 +20,11 @@ struct pass {
 static int visit_slot(uint32_t slot, uint64_t key, void *context) {
   struct pass *p = context;
   struct cow_engine *e = p->e;
-  if (cow_key_epoch(key) > p->upto)
+  if (cow_key_epoch(key) > p->needing.upto)
     return 0;
   pthread_rwlock_rdlock(&e->map_lock);
-  bool needed =
-      cow_shadows_any_between(p->needing, p->needing_count, cow_map_next_older(&e->map, slot), cow_key_epoch(key));
+  bool needed = cow_shadows_any_between(p->needing.numbers, p->needing.count, cow_map_next_older(&e->map, slot),
+                                        cow_key_epoch(key));
   pthread_rwlock_unlock(&e->map_lock);
   if (needed)
     return 0;
@@ -56,10 +54,17 @@ static int visit_slot(uint32_t slot, uint64_t key, void *context) {
  * leaves these out.
  */
 static uint64_t free_unneeded(struct cow_engine *e) {
-  struct pass p = {.e = e, .upto = cow_epoch_now(e)};
-  p.needing_count = cow_shadows_needing(e->arena->header, p.needing);
+  struct pass p = {.e = e, .needing.upto = cow_epoch_now(e)};
+  p.needing.count = cow_shadows_needing(e->arena->header, p.needing.numbers);
   (void)cow_arena_visit_keys(e->arena, visit_slot, &p);
-  return p.freed;
+  return p.freed + cow_overlay_free(e, &p.needing);
+}
+
+uint64_t cow_reclaim_now(struct cow_engine *e) {
+  pthread_mutex_lock(&e->reclaim);
+  uint64_t freed = free_unneeded(e);
+  pthread_mutex_unlock(&e->reclaim);
+  return freed;
 }
 
 void cow_engine_tell(struct cow_engine *e, enum cow_event_kind kind, const char *shadow, const char *why) {

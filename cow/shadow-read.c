@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading a shadow copy (DESIGN.md, E1, E4, E8). */
+/* Reading a shadow copy (DESIGN.md, E1, E4, E8, E19). */
 #include "cow/engine-state.h"
 
 #include "common/fd.h"
@@ -7,14 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct cow_shadow {
-  struct cow_engine *engine;
-  struct cow_arena_shadow *entry;
-  size_t index;
-  uint32_t number; /* at the time of opening */
-  bool looks;      /* of the engine itself: does not keep it from being deleted */
-};
 
 uint32_t cow_shadow_number(const struct cow_shadow *s) { return s->number; }
 
@@ -81,71 +73,86 @@ void cow_shadow_close(struct cow_shadow *s) {
   free(s);
 }
 
-/*
- * How many chunks from chunk on (of count) lie together: in slots in a row from *ret_slot, all with data or all
- * without, or all in the origin (COW_SLOT_NONE).
- */
-static uint64_t find_run(struct cow_engine *e, uint32_t number, uint64_t chunk, uint64_t count, uint32_t *ret_slot) {
+enum place { IN_ORIGIN, IN_ENTRY, IN_HOLE, IN_OVERLAY };
+
+/* Where one chunk lies for the shadow copy; *ret_slot unless it is the origin. Under the map's lock. */
+static enum place find(const struct cow_shadow *s, uint64_t chunk, uint32_t *ret_slot) {
+  const struct cow_engine *e = s->engine;
+  if (!s->looks && (*ret_slot = cow_overlay_find(&e->overlay, chunk, s->number)) != COW_SLOT_NONE)
+    return IN_OVERLAY;
+  *ret_slot = cow_map_find(&e->map, chunk, s->number);
+  return *ret_slot == COW_SLOT_NONE ? IN_ORIGIN : cow_holes_has(&e->holes, *ret_slot) ? IN_HOLE : IN_ENTRY;
+}
+
+/* How many chunks from chunk on (of count) lie together, where, and in slots in a row from which on. */
+static uint64_t find_run(const struct cow_shadow *s, uint64_t chunk, uint64_t count, enum place *ret,
+                         uint32_t *ret_slot) {
   uint64_t run = 1;
-  pthread_rwlock_rdlock(&e->map_lock);
-  uint32_t slot = cow_map_find(&e->map, chunk, number);
-  while (run < count && cow_map_find(&e->map, chunk + run, number) == (slot == COW_SLOT_NONE ? slot : slot + run) &&
-         (slot >= e->holes.first || slot + run < e->holes.first))
+  uint32_t slot;
+  pthread_rwlock_rdlock(&s->engine->map_lock);
+  *ret = find(s, chunk, ret_slot);
+  while (run < count && find(s, chunk + run, &slot) == *ret && (*ret == IN_ORIGIN || slot == *ret_slot + run))
     run++;
-  pthread_rwlock_unlock(&e->map_lock);
-  *ret_slot = slot;
+  pthread_rwlock_unlock(&s->engine->map_lock);
   return run;
 }
 
 uint64_t cow_shadow_run(const struct cow_shadow *s, uint64_t chunk, uint64_t count, bool *ret_hole) {
   uint32_t slot;
-  uint64_t run = find_run(s->engine, s->number, chunk, count, &slot);
-  *ret_hole = cow_holes_has(&s->engine->holes, slot);
+  enum place place;
+  uint64_t run = find_run(s, chunk, count, &place, &slot);
+  *ret_hole = place == IN_HOLE;
   return run;
 }
 
 /* One run of [offset, offset + length): zeros, from storage, or from the origin if that has not been overwritten
  * meanwhile (E4). */
-static int read_run(struct cow_engine *e, uint32_t number, unsigned char *buffer, uint64_t length, uint64_t offset,
+static int read_run(const struct cow_shadow *s, unsigned char *buffer, uint64_t length, uint64_t offset,
                     uint64_t *ret_done) {
+  struct cow_engine *e = s->engine;
   const uint32_t chunk_bytes = e->geometry.chunk_bytes;
   uint64_t chunk = offset / chunk_bytes, last = (offset + length - 1) / chunk_bytes;
   uint32_t slot;
-  uint64_t run = find_run(e, number, chunk, last - chunk + 1, &slot);
+  enum place place, now;
+  uint64_t run = find_run(s, chunk, last - chunk + 1, &place, &slot);
   uint64_t end = (chunk + run) * chunk_bytes, bytes = end - offset < length ? end - offset : length;
   *ret_done = bytes;
-  if (cow_holes_has(&e->holes, slot)) {
+  if (place == IN_HOLE) {
     memset(buffer, 0, bytes);
     return 0;
   }
-  if (slot != COW_SLOT_NONE)
+  if (place == IN_OVERLAY)
+    return cow_storage_read(e->storage, slot, offset % chunk_bytes, buffer, bytes);
+  if (place == IN_ENTRY)
     return cow_keep_read(e, slot, offset % chunk_bytes, buffer, bytes);
   int r = fd_pread_all(e->origin_fd, buffer, bytes, offset);
   if (r < 0)
     return r;
-  uint32_t now;
-  uint64_t still = find_run(e, number, chunk, run, &now);
-  if (now != COW_SLOT_NONE)
+  uint64_t still = find_run(s, chunk, run, &now, &slot);
+  if (now != IN_ORIGIN)
     *ret_done = 0; /* overwritten while it was read: once more, and this time there is an entry */
   else if (still < run)
     *ret_done = (chunk + still) * chunk_bytes - offset;
   return 0;
 }
 
+bool cow_shadow_in_range(const struct cow_shadow *s, size_t length_bytes, uint64_t offset_bytes) {
+  uint64_t volume_bytes = s->engine->geometry.volume_bytes;
+  return length_bytes % COW_SECTOR_BYTES == 0 && offset_bytes % COW_SECTOR_BYTES == 0 &&
+         length_bytes <= COW_REQUEST_BYTES_MAX && offset_bytes <= volume_bytes &&
+         length_bytes <= volume_bytes - offset_bytes;
+}
+
 int cow_shadow_read(struct cow_shadow *s, void *buffer, size_t length_bytes, uint64_t offset_bytes) {
-  struct cow_engine *e = s->engine;
-  if (length_bytes % COW_SECTOR_BYTES != 0 || offset_bytes % COW_SECTOR_BYTES != 0 ||
-      length_bytes > COW_REQUEST_BYTES_MAX || offset_bytes > e->geometry.volume_bytes ||
-      length_bytes > e->geometry.volume_bytes - offset_bytes)
+  if (!cow_shadow_in_range(s, length_bytes, offset_bytes))
     return -EINVAL;
-  uint32_t number = s->number;
   for (size_t done = 0; done < length_bytes;) {
     uint64_t part = 0;
-    int r = read_run(e, number, (unsigned char *)buffer + done, length_bytes - done, offset_bytes + done, &part);
+    int r = read_run(s, (unsigned char *)buffer + done, length_bytes - done, offset_bytes + done, &part);
     if (r < 0)
       return r;
     done += part;
   }
   /* After the reads: what was freed and used anew meanwhile is not handed out (E8). */
-  return cow_shadow_state_of(s->entry) == COW_SHADOW_LIVE && s->entry->number == number ? 0 : -EIO;
+  return cow_shadow_state_of(s->entry) == COW_SHADOW_LIVE && s->entry->number == s->number ? 0 : -EIO;
 }

@@ -15,11 +15,11 @@
 
 struct cow_storage {
   int fd;
-  bool grows;                             /* a file */
+  bool grows; /* a file */
   uint64_t start_bytes;
   uint32_t chunk_bytes, slots_max, slots; /* slots: allocated */
 
-  pthread_mutex_t lock; /* rank 5: the rest */
+  pthread_mutex_t lock; /* rank 8: the rest */
   struct bitmap used;
   uint32_t used_count;
   uint64_t next; /* where the search goes on: copies of one time lie together */
@@ -124,10 +124,14 @@ static bool find_free(struct cow_storage *s, uint64_t *ret) {
   return true;
 }
 
-int cow_storage_get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_first, uint32_t *ret_count) {
+static bool over_warning(const struct cow_storage *s) {
+  return s->used_count >= (uint64_t)s->slots_max * COW_STORAGE_WARN_PERCENT / 100;
+}
+
+/* Under the lock. */
+static int get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_first, uint32_t *ret_count) {
   uint64_t first = 0;
   uint32_t count = 0;
-  pthread_mutex_lock(&s->lock);
   bool found = find_free(s, &first);
   int r = 0;
   if (!found && (r = grow(s)) == 0)
@@ -140,8 +144,22 @@ int cow_storage_get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_fir
     *ret_first = (uint32_t)first;
     *ret_count = count;
   }
-  pthread_mutex_unlock(&s->lock);
   return found ? 0 : r;
+}
+
+int cow_storage_get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_first, uint32_t *ret_count) {
+  pthread_mutex_lock(&s->lock);
+  int r = get(s, count_max, ret_first, ret_count);
+  pthread_mutex_unlock(&s->lock);
+  return r;
+}
+
+int cow_storage_get_spare(struct cow_storage *s, uint32_t *ret) {
+  uint32_t count;
+  pthread_mutex_lock(&s->lock);
+  int r = over_warning(s) ? -ENOSPC : get(s, 1, ret, &count);
+  pthread_mutex_unlock(&s->lock);
+  return r;
 }
 
 void cow_storage_put(struct cow_storage *s, uint32_t slot) {
@@ -161,8 +179,12 @@ struct cow_transfer cow_storage_transfer(const struct cow_storage *s, uint32_t f
 
 int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer,
                      size_t length_bytes) {
-  return fd_pread_all(s->fd, buffer, length_bytes,
-                      s->start_bytes + (uint64_t)first * s->chunk_bytes + offset_bytes);
+  return fd_pread_all(s->fd, buffer, length_bytes, s->start_bytes + (uint64_t)first * s->chunk_bytes + offset_bytes);
+}
+
+int cow_storage_write(struct cow_storage *s, uint32_t slot, uint64_t offset_bytes, const void *buffer,
+                      size_t length_bytes) {
+  return fd_pwrite_all(s->fd, buffer, length_bytes, s->start_bytes + (uint64_t)slot * s->chunk_bytes + offset_bytes);
 }
 
 void cow_storage_status(struct cow_storage *s, struct cow_storage_status *ret) {
@@ -171,7 +193,7 @@ void cow_storage_status(struct cow_storage *s, struct cow_storage_status *ret) {
       .used_bytes = (uint64_t)s->used_count * s->chunk_bytes,
       .bytes = (uint64_t)s->slots * s->chunk_bytes,
       .limit_bytes = (uint64_t)s->slots_max * s->chunk_bytes,
-      .over_warning = s->used_count >= (uint64_t)s->slots_max * COW_STORAGE_WARN_PERCENT / 100,
+      .over_warning = over_warning(s),
   };
   pthread_mutex_unlock(&s->lock);
 }

@@ -43,12 +43,17 @@ int cow_storage_claim(struct cow_storage *s, uint32_t slot);
  * for the allocation of a step. Any thread.
  */
 int cow_storage_get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_first, uint32_t *ret_count);
+/* One slot, unless COW_STORAGE_WARN_PERCENT are in use: the rest is for old data (E19). */
+int cow_storage_get_spare(struct cow_storage *s, uint32_t *ret);
 void cow_storage_put(struct cow_storage *s, uint32_t slot); /* memory only; any thread */
 
 /* What writes whole slots in a row, for cow_io_run(). */
 struct cow_transfer cow_storage_transfer(const struct cow_storage *s, uint32_t first, uint32_t count, void *buffer);
 /* A part of one slot or of several in a row. Any thread. 0 or negative errno. */
 int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer, size_t length_bytes);
+/* A part of one slot. As above. */
+int cow_storage_write(struct cow_storage *s, uint32_t slot, uint64_t offset_bytes, const void *buffer,
+                      size_t length_bytes);
 
 struct cow_storage_status {
   uint64_t used_bytes, bytes, limit_bytes; /* bytes: allocated so far */

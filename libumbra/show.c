@@ -105,11 +105,24 @@ static int note_mount(struct umbra_client *client, int mounts_fd, const char *sh
   return json_write_file(mounts_fd, shadow_id, note, 0600, false, &client->error);
 }
 
-static int mount_at(struct umbra_client *client, const json_t *made, const char *shadow_id, const char *directory,
+/* The device that stays with a shadow copy of the set, or NULL. */
+static const char *device_of(const json_t *entry, const char *shadow_id) {
+  size_t i;
+  json_t *shadow;
+  json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), i, shadow) {
+    if (strcmp(json_get_string_or(shadow, "id", ""), shadow_id) == 0)
+      return json_get_string_or(shadow, "device", NULL);
+  }
+  return NULL;
+}
+
+static int mount_at(struct umbra_client *client, const json_t *entry, const char *shadow_id, const char *directory,
                     unsigned flags) {
-  const json_t *record = json_object_get(made, "record");
-  struct view_options options = {
-      .suid = flags & UMBRA_MOUNT_SUID, .dev = flags & UMBRA_MOUNT_DEV, .read_write = wants_read_write(record)};
+  const json_t *record = json_object_get(json_object_get(json_object_get(entry, "records"), shadow_id), "record");
+  struct view_options options = {.suid = flags & UMBRA_MOUNT_SUID,
+                                 .dev = flags & UMBRA_MOUNT_DEV,
+                                 .read_write = wants_read_write(record),
+                                 .device = device_of(entry, shadow_id)};
   CLEANUP_CLOSE int mounts_fd = open_mounts(client);
   CLEANUP_CLOSE int view_fd = view_open(record, &options, NULL, &client->error);
   /* Noted before it is attached, and again with what it has become. */
@@ -151,7 +164,7 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
   } else
     r = default_directory(client, shadow_id, &where);
   if (r >= 0)
-    r = mount_at(client, json_object_get(json_object_get(entry, "records"), shadow_id), shadow_id, where, flags);
+    r = mount_at(client, entry, shadow_id, where, flags);
   if (r < 0) {
     if (!directory && where)
       (void)rmdir(where);

@@ -56,6 +56,11 @@ struct shadow {
   bool persistent;          /* must survive a reboot */
   bool auto_release;        /* goes when its owner goes: never outlives this process */
   bool read_write;          /* shown writable */
+  /*
+   * Writers may repair their files in it: writable after postcommit until seal(), then only if read_write. Cleared by prepare
+   * where that cannot be, however the provider can in general.
+   */
+  bool repair;
   const char *runtime_dir, *config_dir;
   const char *as;           /* the name that provider_choose() gave back, or NULL */
   unsigned attempt;         /* 0, or how often postcommit has asked for another try of this shadow copy */
@@ -88,6 +93,7 @@ struct provider {
   bool instant;           /* false: never one instant by itself */
   bool can_persist;
   bool can_read_write;
+  bool not_persistent_and_read_write; /* either, not both */
   /*
    * precommit copies what changed. When several shadow copies are prepared together it is called once more after all have ended,
    * since the first to be ready falls behind while the last still works.
@@ -129,6 +135,12 @@ struct provider {
    */
   int (*postcommit)(struct shadow *s, struct umbra_error *err);
 
+  /*
+   * Writers have repaired what they wanted, nobody has it mounted: not writable from now on, unless read_write.
+   * record["view"] says so. Only of one with s->repair. Optional: without it s->repair is never set.
+   */
+  int (*seal)(struct shadow *s, struct umbra_error *err);
+
   /* Frees s->state (NULL is fine), closes descriptors, detaches tracking that need not stay. Leaves what is recorded. */
   void (*release_state)(struct shadow *s);
 
@@ -157,6 +169,12 @@ struct provider {
 };
 
 enum { COMMIT_TRIES_MAX = 5 };
+
+/* Between postcommit and its end somebody may write to it: what it holds is then not what it was copied from. */
+static inline bool shadow_is_changed(const struct shadow *s) { return s->read_write || s->repair; }
+
+/* seal() for one that is writable by its view alone. */
+int shadow_seal_view(struct shadow *s, struct umbra_error *err);
 
 /* providers/registry.c: in order of preference. */
 extern const struct provider *const providers[];

@@ -13,12 +13,7 @@
 #include <string.h>
 
 const struct provider *const providers[] = {
-    &exec_provider,
-    &btrfs_provider,
-    &cow_provider,
-    &clone_provider,
-    &null_provider,
-    &files_provider,
+    &exec_provider, &btrfs_provider, &cow_provider, &clone_provider, &null_provider, &files_provider,
 };
 const size_t providers_count = sizeof providers / sizeof providers[0];
 
@@ -33,6 +28,12 @@ static void append(char reasons[ERROR_MESSAGE_BYTES_MAX], const char *text) {
   (void)strncat(reasons, text, ERROR_MESSAGE_BYTES_MAX - strlen(reasons) - 1);
 }
 
+int shadow_seal_view(struct shadow *s, struct umbra_error *err) {
+  if (json_object_set_new(json_object_get(s->record, "view"), "read_write", json_boolean(s->read_write)) < 0)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
+  return 0;
+}
+
 bool provider_persists(const struct provider *p, const struct volume *volume) {
   return p->can_persist && (!p->can_persist_on || p->can_persist_on(volume, NULL) >= 0);
 }
@@ -44,6 +45,9 @@ static int serves(const struct provider *p, const struct provider_needs *needs, 
     return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "its shadow copies are not persistent");
   if (needs->read_write && !p->can_read_write)
     return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "its shadow copies are not writable");
+  if (needs->persistent && needs->read_write && p->not_persistent_and_read_write)
+    return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
+                     "its shadow copies are persistent or writable, not both");
   if (p->hold == PROVIDER_HOLD_NEEDED && !volume->can_freeze && !p->without_freeze)
     return error_set(why, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED, "%s",
                      volume->freeze_why ? volume->freeze_why : "the filesystem cannot freeze");

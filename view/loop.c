@@ -103,6 +103,11 @@ static int lies_over(int fd, const char *path, const char *image, struct umbra_e
                                : strncmp((const char *)info.lo_file_name, image, LO_NAME_SIZE - 1) == 0;
 }
 
+bool loop_lies_over(const char *path, const char *image) {
+  CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  return fd >= 0 && lies_over(fd, path, image, NULL) > 0;
+}
+
 static int drop(const char *path, const char *image, bool alone, struct umbra_error *err) {
   CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)

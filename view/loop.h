@@ -24,6 +24,9 @@ int loop_open(const char *image, unsigned sector_bytes, bool read_write, int *re
 /* Makes the device of loop_open() stay when its last user goes. */
 int loop_keep(int fd, struct umbra_error *err);
 
+/* Is path a loop device over image? */
+bool loop_lies_over(const char *path, const char *image);
+
 /*
  * Detaches a device that was kept, if it (still) lies over image. What is not there counts as done; one in use goes
  * with its last user.

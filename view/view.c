@@ -118,7 +118,9 @@ static int open_image(const json_t *view, const struct view_options *options, ch
   /* The device stays until the mount has it; closed here, it then goes with the mount. */
   CLEANUP_CLOSE int loop_fd = -1;
   CLEANUP_FREE char *device = NULL;
-  r = loop_open(image, (unsigned)sector_bytes, options->read_write, &loop_fd, &device, err);
+  if (options->read_write && options->device && loop_lies_over(options->device, image))
+    device = strdup(options->device);
+  r = device ? 0 : loop_open(image, (unsigned)sector_bytes, options->read_write, &loop_fd, &device, err);
   if (r < 0)
     return r;
   int mount_fd = mount_device(device, image, type, options, err);

@@ -14,6 +14,12 @@
 struct view_options {
   bool suid, dev;  /* honour set-user-ID bits, device nodes (default: neither) */
   bool read_write; /* only for a writable shadow copy */
+  /*
+   * With read_write: the device over the image that others may mount as well, so that all mounts are of one
+   * filesystem (two devices over one image would write into each other's). Used if it still lies over it. NULL: a new
+   * one.
+   */
+  const char *device;
 };
 
 /*

@@ -38,7 +38,7 @@ _Static_assert((int)FUSE_FRONT_BATCH_MAX <= (int)COW_REQUESTS_MAX, "a batch is o
 struct open_shadow {
   uint32_t number;
   unsigned count;   /* opens of the kernel's that this server has seen */
-  unsigned reading; /* requests under way */
+  unsigned reading; /* reads and writes under way */
   bool closing;     /* released: goes with the last of them */
   struct cow_shadow *shadow;
 };
@@ -129,7 +129,7 @@ static bool find_shadow(struct fuse_front *f, const char *id, uint32_t number, s
 }
 
 static bool fill_attributes(struct fuse_front *f, uint64_t node, struct fuse_attr *attr) {
-  struct cow_shadow_info info;
+  struct cow_shadow_info info = {0};
   *attr = (struct fuse_attr){.ino = node, .nlink = 1, .blksize = COW_BUFFER_ALIGNMENT};
   if (node == NODE_ROOT) {
     attr->mode = S_IFDIR | 0500;
@@ -138,7 +138,7 @@ static bool fill_attributes(struct fuse_front *f, uint64_t node, struct fuse_att
   }
   if (node != NODE_VOLUME && (node <= NODE_SHADOWS || !find_shadow(f, NULL, (uint32_t)(node - NODE_SHADOWS), &info)))
     return false;
-  attr->mode = S_IFREG | (node == NODE_VOLUME ? 0600 : 0400);
+  attr->mode = S_IFREG | (node == NODE_VOLUME || info.writable ? 0600 : 0400);
   attr->size = cow_engine_geometry(f->engine)->volume_bytes;
   attr->blocks = attr->size / 512;
   return true;
@@ -180,7 +180,7 @@ static void answer_attributes(struct fuse_front *f, struct fuse_request *r) {
 
 /*
  * The handle of a shadow copy's number, opened when needed: also by the first read after a server died, since the
- * kernel's open files outlive it. open: counts as one; otherwise it is a read, which done_reading() ends.
+ * kernel's open files outlive it. open: counts as one; otherwise it is a read or write, which done_reading() ends.
  */
 static int shadow_of(struct fuse_front *f, uint64_t node, bool open, struct cow_shadow **ret) {
   uint32_t number = (uint32_t)(node - NODE_SHADOWS);
@@ -253,9 +253,13 @@ static void answer_open(struct fuse_front *f, struct fuse_request *r) {
   int error = 0;
   if (!in)
     error = -EPROTO;
-  else if (node > NODE_SHADOWS)
-    error = (in->flags & O_ACCMODE) != O_RDONLY ? -EROFS : shadow_of(f, node, true, &shadow);
-  else if (node != NODE_VOLUME)
+  else if (node > NODE_SHADOWS) {
+    error = shadow_of(f, node, true, &shadow);
+    if (error >= 0 && (in->flags & O_ACCMODE) != O_RDONLY && !cow_shadow_writable(shadow)) {
+      release_shadow(f, node);
+      error = -EROFS;
+    }
+  } else if (node != NODE_VOLUME)
     error = -ENOENT;
   struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES};
   answer(r, error, &out, sizeof out);
@@ -324,10 +328,22 @@ static void answer_from_engine(struct fuse_request *r, const struct cow_request 
     answer_data(r, r->body, q->length_bytes);
 }
 
-/* What the engine would not take. */
+/* To a shadow copy; or what the engine would not take. */
 static void answer_write(struct fuse_front *f, struct fuse_request *r) {
-  (void)f;
-  answer(r, header_of(r)->nodeid == NODE_VOLUME ? -EINVAL : -EBADF, NULL, 0);
+  const struct fuse_write_in *in = arguments(r, sizeof *in);
+  uint64_t node = header_of(r)->nodeid;
+  struct cow_shadow *shadow;
+  int error = node == NODE_VOLUME ? -EINVAL : -EBADF;
+  if (node > NODE_SHADOWS && in && in->size <= COW_REQUEST_BYTES_MAX &&
+      r->length_bytes >= FUSE_FRONT_HEAD_BYTES + (size_t)in->size) {
+    error = shadow_of(f, node, false, &shadow);
+    if (error >= 0) {
+      error = cow_shadow_write(shadow, r->body, in->size, in->offset);
+      done_reading(f, node);
+    }
+  }
+  struct fuse_write_out out = {.size = error < 0 ? 0 : in->size};
+  answer(r, error < 0 ? error : 0, &out, sizeof out);
 }
 
 static void answer_allocate(struct fuse_front *f, struct fuse_request *r) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The engine as files of a FUSE filesystem: `volume`, the live volume, over which a loop device is put, and
- * `shadow-ID` for each live shadow copy, read-only.  Speaks the kernel's protocol itself (linux/fuse.h): a session
- * that outlives its server is nothing that libfuse offers. Requests that a killed server had read and not answered
- * are sent again by the kernel (FUSE_NOTIFY_RESEND, Linux 6.9).
+ * `shadow-ID` for each live shadow copy, read-only unless it is writable.  Speaks the kernel's protocol itself
+ * (linux/fuse.h): a session that outlives its server is nothing that libfuse offers. Requests that a killed server
+ * had read and not answered are sent again by the kernel (FUSE_NOTIFY_RESEND, Linux 6.9).
  */
 #ifndef COW_FRONT_FUSE_H
 #define COW_FRONT_FUSE_H

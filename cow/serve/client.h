@@ -5,18 +5,23 @@
  *
  *     {"do": VERB, …}  →  {"ok": true, …}  or  {"error": {"code": -28, "reason": 8, "message": "…"}}
  *
- *   begin   id, keep (it is to outlive the machine's run)
+ *   begin   id, keep (it is to outlive the machine's run), writable (until it is sealed; not both)
  *   commit  id, held               the instant: no memory, no I/O. held: the filesystem is frozen
  *   abort   id
  *   settle  id                     of one to keep, after commit: now it does. Again, if no answer came
+ *   seal    id                     writes to it end; what was written stays
  *   delete  id, force
- *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent}], at most
- *                                  COW_LIST_MAX; more
+ *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent, writable}],
+ *                                  at most COW_LIST_MAX; more
  *   status                      →  name, origin, device, front, front_why, front_device, storage, pid,
  *                                  supervisor_pid, servers, chunk_bytes, volume_bytes, used_bytes, limit_bytes,
- * over_warning, chunks_copied, chunks_left_out, free_known, bytes_written, memory_bytes, shadows (live ones), kept
- * (of these), dropped (how many), shadows_max, persistent (is the storage) diff    from, to or null,   →  ranges:
- * [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more start_bytes revert  id                  →  bytes
+ *                                  over_warning, chunks_copied, chunks_left_out, free_known, bytes_written,
+ *                                  memory_bytes, shadows (live ones), kept (of these), dropped (how many),
+ *                                  shadows_max, persistent (is the storage), overlay_bytes (of what is used:
+ *                                  written to shadow copies)
+ *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
+ *           start_bytes
+ *   revert  id                  →  bytes
  *   events  since               →  events: [{sequence, kind, shadow, why}], the last COW_EVENTS_KEPT of them
  *
  * What a connection began and did not commit is aborted when it closes.

@@ -70,12 +70,15 @@ static int do_begin(struct control *c, const json_t *request, char begun[37], js
   if (begun[0] != '\0')
     return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "this connection is making shadow copy %s", begun);
   int r = cow_engine_begin(c->engine, id_of(request), err);
-  if (r >= 0 && json_is_true(json_object_get(request, "keep"))) {
+  if (r < 0)
+    return r;
+  if (json_is_true(json_object_get(request, "keep")))
     r = cow_engine_keep(c->engine, id_of(request), err);
-    if (r < 0)
-      (void)cow_engine_abort(c->engine, id_of(request), NULL);
-  }
-  if (r >= 0)
+  if (r >= 0 && json_is_true(json_object_get(request, "writable")))
+    r = cow_engine_make_writable(c->engine, id_of(request), err);
+  if (r < 0)
+    (void)cow_engine_abort(c->engine, id_of(request), NULL);
+  else
     (void)snprintf(begun, 37, "%s", id_of(request));
   return r;
 }
@@ -107,6 +110,12 @@ static int do_settle(struct control *c, const json_t *request, char begun[37], j
   return cow_engine_settle(c->engine, id_of(request), err);
 }
 
+static int do_seal(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
+  (void)begun;
+  (void)ret;
+  return cow_engine_seal(c->engine, id_of(request), err);
+}
+
 static int do_delete(struct control *c, const json_t *request, char begun[37], json_t **ret,
                      struct umbra_error *err) {
   (void)begun;
@@ -126,10 +135,11 @@ static int do_list(struct control *c, const json_t *request, char begun[37], jso
       continue;
     if ((more = json_array_size(shadows) >= COW_LIST_MAX))
       break;
-    (void)json_array_append_new(shadows, json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:b}", "id", all[i].id, "number",
-                                                   (int)all[i].number, "created_ns", (json_int_t)all[i].created_ns,
-                                                   "state", cow_shadow_state_name(all[i].state), "why", all[i].why,
-                                                   "open", (int)all[i].open_count, "persistent", all[i].kept));
+    (void)json_array_append_new(
+        shadows, json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:b, s:b}", "id", all[i].id, "number", (int)all[i].number,
+                           "created_ns", (json_int_t)all[i].created_ns, "state", cow_shadow_state_name(all[i].state),
+                           "why", all[i].why, "open", (int)all[i].open_count, "persistent", all[i].kept, "writable",
+                           all[i].writable));
   }
   *ret = json_pack("{s:b, s:o, s:b}", "ok", 1, "shadows", shadows, "more", more);
   return all && *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "listing shadow copies");
@@ -155,7 +165,7 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
   const struct cow_geometry *g = cow_engine_geometry(c->engine);
   cow_engine_status(c->engine, &s);
   *ret = json_pack("{s:b, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:b, s:I, s:I, s:i, s:i, "
-                   "s:i, s:i, s:i, s:i, s:b}",
+                   "s:i, s:i, s:i, s:i, s:b, s:I}",
                    "ok", 1, "name", c->seat->name, "origin", c->seat->origin, "device", c->seat->device, "storage",
                    c->seat->storage, "pid", (int)getpid(), "chunk_bytes", (int)g->chunk_bytes, "volume_bytes",
                    (json_int_t)g->volume_bytes, "used_bytes", (json_int_t)s.storage.used_bytes, "limit_bytes",
@@ -164,7 +174,8 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
                    s.free_known, "bytes_written", (json_int_t)s.bytes_written, "memory_bytes",
                    (json_int_t)s.memory_bytes, "supervisor_pid", atomic_load(&c->seat->supervisor_pid), "servers",
                    (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows, "dropped", dropped, "shadows_max",
-                   (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent", c->seat->storage_start_bytes > 0);
+                   (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent", c->seat->storage_start_bytes > 0,
+                   "overlay_bytes", (json_int_t)s.overlay_bytes);
   if (*ret && json_object_update_new(*ret, json_pack("{s:s, s:s%, s:s}", "front", c->seat->front, "front_why",
                                                      c->seat->front_why,
                                                      strnlen(c->seat->front_why, sizeof c->seat->front_why),
@@ -222,7 +233,9 @@ static int do_revert(struct control *c, const json_t *request, char begun[37], j
 static int do_events(struct control *c, const json_t *request, char begun[37], json_t **ret,
                      struct umbra_error *err) {
   (void)begun;
-  static const char *const kinds[] = {[COW_EVENT_STORAGE_HIGH] = "storage-high", [COW_EVENT_DROPPED] = "dropped"};
+  static const char *const kinds[] = {[COW_EVENT_STORAGE_HIGH] = "storage-high",
+                                      [COW_EVENT_DROPPED] = "dropped",
+                                      [COW_EVENT_NOT_WRITTEN] = "not-written"};
   json_int_t since = json_integer_value(json_object_get(request, "since"));
   json_t *events = json_array();
   pthread_mutex_lock(&c->events_lock);
@@ -242,8 +255,9 @@ static const struct verb {
   const char *name;
   int (*answer)(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err);
 } verbs[] = {
-    {"begin", do_begin}, {"commit", do_commit}, {"abort", do_abort}, {"delete", do_delete}, {"settle", do_settle},
-    {"list", do_list},   {"status", do_status}, {"diff", do_diff},   {"revert", do_revert}, {"events", do_events},
+    {"seal", do_seal},     {"begin", do_begin},   {"commit", do_commit}, {"abort", do_abort},
+    {"delete", do_delete}, {"settle", do_settle}, {"list", do_list},     {"status", do_status},
+    {"diff", do_diff},     {"revert", do_revert}, {"events", do_events},
 };
 
 json_t *control_answer(struct control *c, const json_t *request, char begun[37]) {

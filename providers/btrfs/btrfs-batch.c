@@ -176,16 +176,35 @@ bool btrfs_batch_made(const struct btrfs_batch *batch, size_t index) {
   return index < batch->count && batch->items[index].result == 0;
 }
 
-static int examine(const struct btrfs_batch *batch, size_t index, struct btrfs_util_subvolume_info *ret,
-                   struct umbra_error *err) {
+static int open_snapshot(const struct btrfs_batch *batch, size_t index, struct umbra_error *err) {
   char name[BTRFS_BATCH_NAME_BYTES + sizeof BTRFS_PLACE_TREE];
   (void)snprintf(name, sizeof name, "%s/" BTRFS_PLACE_TREE, batch->items[index].name);
-  CLEANUP_CLOSE int fd = btrfs_place_open_below(batch->target_fd, name);
+  int fd = btrfs_place_open_below(batch->target_fd, name);
+  return fd < 0 ? error_code(err, fd, "opening snapshot '%s'", name) : fd;
+}
+
+int btrfs_batch_seal(const struct btrfs_batch *batch, struct umbra_error *err) {
+  for (size_t i = 0; i < batch->count; i++) {
+    if (batch->items[i].result < 0)
+      continue;
+    CLEANUP_CLOSE int fd = open_snapshot(batch, i, err);
+    if (fd < 0)
+      return fd;
+    errno = 0;
+    if (btrfs_util_set_subvolume_read_only_fd(fd, true) != BTRFS_UTIL_OK)
+      return error_errno(err, "making snapshot '%s' read-only", batch->items[i].name);
+  }
+  return 0;
+}
+
+static int examine(const struct btrfs_batch *batch, size_t index, struct btrfs_util_subvolume_info *ret,
+                   struct umbra_error *err) {
+  CLEANUP_CLOSE int fd = open_snapshot(batch, index, err);
   if (fd < 0)
-    return error_code(err, fd, "opening snapshot '%s'", name);
+    return fd;
   errno = 0;
   if (btrfs_util_subvolume_info_fd(fd, 0, ret) != BTRFS_UTIL_OK)
-    return error_errno(err, "examining snapshot '%s'", name);
+    return error_errno(err, "examining snapshot '%s'", batch->items[index].name);
   return 0;
 }
 

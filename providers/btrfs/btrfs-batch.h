@@ -39,6 +39,9 @@ bool btrfs_batch_made(const struct btrfs_batch *batch, size_t index);
 /* Whether all that were made show one instant: 1, 0 or negative. */
 int btrfs_batch_one_instant(const struct btrfs_batch *batch, struct umbra_error *err);
 
+/* Makes those that were made writable read-only. */
+int btrfs_batch_seal(const struct btrfs_batch *batch, struct umbra_error *err);
+
 void btrfs_batch_free(struct btrfs_batch *batch); /* NULL is fine. Ends the threads, leaves the snapshots. */
 
 #endif

@@ -186,7 +186,7 @@ static int btrfs_precommit(struct shadow *s, struct umbra_error *err) {
   /* Each snapshot first writes its subvolume's dirty files out; with several that would pull their instants apart. */
   if (strv_count(state->paths) > 1 && syncfs(state->root_fd) < 0)
     return error_errno(err, "writing out volume '%s'", s->volume->mount_point);
-  return btrfs_batch_new(state->root_fd, state->target_fd, state->paths, s->read_write, &state->batch, err);
+  return btrfs_batch_new(state->root_fd, state->target_fd, state->paths, shadow_is_changed(s), &state->batch, err);
 }
 
 static int btrfs_commit(struct shadow *s, struct umbra_error *err) {
@@ -234,10 +234,16 @@ static int btrfs_postcommit(struct shadow *s, struct umbra_error *err) {
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
   }
   json_t *view = json_pack("{s:s, s:b, s:o, s:b, s:o}", "kind", "tree", "no_symlinks", true, "path", json_path(path),
-                           "read_write", s->read_write, "nested", nested);
+                           "read_write", shadow_is_changed(s), "nested", nested);
   if (!view || json_object_set_new(s->record, "view", view) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
   return 0;
+}
+
+static int btrfs_seal(struct shadow *s, struct umbra_error *err) {
+  const struct btrfs_state *state = s->state;
+  int r = s->read_write ? 0 : btrfs_batch_seal(state->batch, err);
+  return r < 0 ? r : shadow_seal_view(s, err);
 }
 
 static void btrfs_release_state(struct shadow *s) {
@@ -358,6 +364,7 @@ const struct provider btrfs_provider = {
     .precommit = btrfs_precommit,
     .commit = btrfs_commit,
     .postcommit = btrfs_postcommit,
+    .seal = btrfs_seal,
     .release_state = btrfs_release_state,
     .remove = btrfs_remove,
 };

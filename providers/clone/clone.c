@@ -118,8 +118,9 @@ static int describe_view(struct clone *c, struct umbra_error *err) {
     path = strdup(c->image.path);
   else if (asprintf(&path, "/proc/%d/fd/%d", (int)getpid(), c->image.fd) < 0)
     path = NULL;
-  json_t *view = path ? json_pack("{s:s, s:o, s:s, s:I}", "kind", "image", "path", json_path(path), "filesystem",
-                                  c->s->volume->fs_type, "sector_bytes", (json_int_t)c->s->volume->sector_bytes)
+  json_t *view = path ? json_pack("{s:s, s:o, s:s, s:I, s:b}", "kind", "image", "path", json_path(path), "filesystem",
+                                  c->s->volume->fs_type, "sector_bytes", (json_int_t)c->s->volume->sector_bytes,
+                                  "read_write", shadow_is_changed(c->s))
                       : NULL;
   if (!view || json_object_set_new(c->s->record, "view", view) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
@@ -131,8 +132,9 @@ static int clone_postcommit(struct shadow *s, struct umbra_error *err) {
   int r = rounds_finish(c, err);
   if (r < 0)
     return r;
-  /* A partial image is of no use to the next clone, which may want other paths. */
-  bool keep = s->storage_named && !c->partial.on;
+  /* A partial image is of no use to the next clone, which may want other paths; one that is written to is no image of
+   * the volume. */
+  bool keep = s->storage_named && !c->partial.on && !shadow_is_changed(s);
   if ((s->persistent || keep) && fsync(c->image.fd) < 0)
     return error_errno(err, "flushing image '%s'", c->image.path);
   if (keep && (r = kept_describe(c, err)) < 0)
@@ -142,6 +144,14 @@ static int clone_postcommit(struct shadow *s, struct umbra_error *err) {
   last_round_done(&c->last);
   s->storage_bytes = image_storage_bytes(&c->image);
   return describe_view(c, err);
+}
+
+static int clone_seal(struct shadow *s, struct umbra_error *err) {
+  const struct clone *c = s->state;
+  if (s->persistent && fsync(c->image.fd) < 0)
+    return error_errno(err, "flushing image '%s'", c->image.path);
+  s->storage_bytes = image_storage_bytes(&c->image);
+  return shadow_seal_view(s, err);
 }
 
 static void clone_release_state(struct shadow *s) {
@@ -173,12 +183,13 @@ const struct provider clone_provider = {
     .instant = true,
     .catches_up = true,
     .can_persist = true,
-    .can_read_write = false,
+    .can_read_write = true,
     .can_shadow = clone_can_shadow,
     .prepare = clone_prepare,
     .precommit = clone_precommit,
     .commit = clone_commit,
     .postcommit = clone_postcommit,
+    .seal = clone_seal,
     .release_state = clone_release_state,
     .remove = clone_remove,
 };

@@ -49,6 +49,9 @@ int partial_open(struct clone *c, struct umbra_error *err) {
   bool all = true;
   if (!s->paths || s->paths[0] == NULL || s->attempt >= PARTIAL_ATTEMPTS_MAX || !scope_supports(s->volume->fs_type))
     return 0;
+  /* A filesystem that writes relies on structures that were not copied. */
+  if (shadow_is_changed(s))
+    return 0;
   int r = find_paths(c, &all, err);
   if (r < 0)
     return r;

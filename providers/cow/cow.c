@@ -66,7 +66,9 @@ static int cow_can_persist_on(const struct volume *volume, struct umbra_error *w
 static int begin(struct shadow *s, struct umbra_error *err) {
   struct cow *c = s->state;
   for (unsigned waited_ms = 0;; waited_ms += CLOSED_POLL_MS) {
-    int r = cow_client_call(c->fd, json_pack("{s:s, s:s, s:b}", "do", "begin", "id", s->id, "keep", s->persistent),
+    int r = cow_client_call(c->fd,
+                            json_pack("{s:s, s:s, s:b, s:b}", "do", "begin", "id", s->id, "keep", s->persistent,
+                                      "writable", shadow_is_changed(s)),
                             CALL_TIMEOUT_MS, NULL, err);
     if (r != -EEXIST || waited_ms >= CLOSED_WAIT_MS)
       return r;
@@ -90,6 +92,7 @@ static int cow_prepare(struct shadow *s, struct umbra_error *err) {
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "preparing a shadow copy");
   c->fd = -1;
   s->state = c;
+  s->repair = s->repair && !s->persistent; /* what is written to a shadow copy does not outlive the run */
   int r = cow_attached_directory(s->volume->block_device, &c->directory, err);
   if (r >= 0)
     r = cow_client_connect(c->directory, &c->fd, err);
@@ -159,12 +162,21 @@ static int cow_postcommit(struct shadow *s, struct umbra_error *err) {
   CLEANUP_FREE char *path = NULL;
   if (asprintf(&path, "%s/mnt/" FUSE_FRONT_SHADOW "%s", c->directory, s->id) < 0)
     path = NULL;
-  json_t *view = path ? json_pack("{s:s, s:o, s:s, s:I}", "kind", "image", "path", json_path(path), "filesystem",
-                                  s->volume->fs_type, "sector_bytes", (json_int_t)s->volume->sector_bytes)
+  json_t *view = path ? json_pack("{s:s, s:o, s:s, s:I, s:b}", "kind", "image", "path", json_path(path), "filesystem",
+                                  s->volume->fs_type, "sector_bytes", (json_int_t)s->volume->sector_bytes,
+                                  "read_write", shadow_is_changed(s))
                       : NULL;
   if (!view || json_object_set_new(s->record, "view", view) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
   return 0;
+}
+
+static int cow_seal(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = s->state;
+  int r = s->read_write ? 0
+                        : cow_client_call(c->fd, json_pack("{s:s, s:s}", "do", "seal", "id", s->id), CALL_TIMEOUT_MS,
+                                          NULL, err);
+  return r < 0 ? r : shadow_seal_view(s, err);
 }
 
 static void cow_release_state(struct shadow *s) {
@@ -267,12 +279,15 @@ const struct provider cow_provider = {
     .hold = PROVIDER_HOLD_NEEDED,
     .instant = true,
     .can_persist = true,
+    .can_read_write = true,
+    .not_persistent_and_read_write = true,
     .can_shadow = cow_can_shadow,
     .can_persist_on = cow_can_persist_on,
     .prepare = cow_prepare,
     .precommit = cow_precommit,
     .commit = cow_commit,
     .postcommit = cow_postcommit,
+    .seal = cow_seal,
     .release_state = cow_release_state,
     .remove = cow_remove,
     .own_storage = "in the storage that was chosen when the volume was attached (umbra-attach(8))",

@@ -147,9 +147,12 @@ static int set_up_walk(struct files_state *f, struct umbra_error *err) {
   return 0;
 }
 
+/* What others wrote to is no copy of the volume. */
+static bool may_be_kept(const struct shadow *s) { return s->storage_named && !shadow_is_changed(s); }
+
 /* Everything that remove() will have to find, noted before it is made. */
 static int record_store(struct shadow *s, const struct store *store, struct umbra_error *err) {
-  json_t *path = json_path(store->path), *kept = s->storage_named ? json_path(store->kept_path) : json_null();
+  json_t *path = json_path(store->path), *kept = may_be_kept(s) ? json_path(store->kept_path) : json_null();
   if (!path || !kept || json_object_set_new(s->record, "store", path) < 0 ||
       json_object_set_new(s->record, "kept", kept) < 0 ||
       json_object_set_new(s->record, "complete", json_false()) < 0)
@@ -266,7 +269,8 @@ static int describe_view(struct shadow *s, const struct store *store) {
   CLEANUP_FREE char *tree = NULL;
   if (asprintf(&tree, "%s/tree", store->path) < 0)
     return -ENOMEM;
-  json_t *view = json_pack("{s:s, s:o, s:[]}", "kind", "tree", "path", json_path(tree), "nested");
+  json_t *view = json_pack("{s:s, s:o, s:[], s:b}", "kind", "tree", "path", json_path(tree), "nested", "read_write",
+                           shadow_is_changed(s));
   return view && json_object_set_new(s->record, "view", view) == 0 ? 0 : -ENOMEM;
 }
 
@@ -346,13 +350,14 @@ const struct provider files_provider = {
     .instant = true,
     .catches_up = true,
     .can_persist = true,
-    .can_read_write = false,
+    .can_read_write = true,
     .without_freeze = true,
     .can_shadow = files_can_shadow,
     .prepare = files_prepare,
     .precommit = files_precommit,
     .commit = files_commit,
     .postcommit = files_postcommit,
+    .seal = shadow_seal_view,
     .release_state = files_release_state,
     .remove = files_remove,
 };

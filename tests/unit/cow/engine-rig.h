@@ -30,7 +30,7 @@ struct rig {
   struct cow_engine *engine;
   enum cow_full_policy policy;
   uint64_t storage_bytes;
-  unsigned events[2]; /* by kind */
+  unsigned events[3]; /* by kind */
   uint64_t seed;
   cow_free_space_fn free_space;
 };
@@ -121,6 +121,14 @@ static inline void tear_down(struct rig *r) {
 static inline int make_shadow(struct cow_engine *e, const char *id) {
   struct umbra_error err = {0};
   int r = cow_engine_begin(e, id, &err);
+  return r < 0 ? r : cow_engine_commit(e, id, true);
+}
+
+static inline int make_writable_shadow(struct cow_engine *e, const char *id) {
+  struct umbra_error err = {0};
+  int r = cow_engine_begin(e, id, &err);
+  if (r >= 0)
+    r = cow_engine_make_writable(e, id, &err);
   return r < 0 ? r : cow_engine_commit(e, id, true);
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The engine against a model: random writes, zeroes, shadow copies made, read, deleted, reverted, servers that die,
- * storage that fills up and that fails, one thread and several.  The model is a plain copy of the volume for each
- * shadow copy.  What a volume has free is told by its first bytes, a bit a chunk, so that it differs from instant to
- * instant; such a chunk of a shadow copy is what it was or zeros.  The seed is printed; UMBRA_SEED repeats a run,
- * UMBRA_STEPS lengthens it.
+ * The engine against a model: random writes, zeroes, shadow copies made, read, written, deleted, reverted, servers
+ * that die, storage that fills up and that fails, one thread and several.  The model is a plain copy of the volume
+ * for each shadow copy.  What a volume has free is told by its first bytes, a bit a chunk, so that it differs from
+ * instant to instant; such a chunk of a shadow copy is what it was or zeros.  The seed is printed; UMBRA_SEED repeats
+ * a run, UMBRA_STEPS lengthens it.
  */
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -28,11 +28,13 @@
 
 #include <cmocka.h>
 
-enum { MODELS_MAX = 64, STEPS_DEFAULT = 30000 };
+enum { MODELS_MAX = 64, STEPS_DEFAULT = 30000, BITS_BYTES = VOLUME_BYTES / CHUNK / 8 + 1 };
 
 struct model {
   char id[37];
+  bool writable;
   unsigned char *bytes;
+  unsigned char free_bits[BITS_BYTES]; /* of its instant, but for chunks that were written to since */
 };
 
 static unsigned steps_of_run(void) {
@@ -48,7 +50,6 @@ static bool is_free(const unsigned char *volume, uint64_t chunk) {
 /* In pieces that do not end where chunks do. */
 static int visit_free(const struct free_space_source *source, free_space_visit_fn visit, void *context,
                       struct umbra_error *err) {
-  enum { BITS_BYTES = VOLUME_BYTES / CHUNK / 8 + 1 };
   unsigned char bits[BITS_BYTES];
   (void)err;
   int r = source->read(source->context, bits, 5, 0);
@@ -86,7 +87,7 @@ struct oracle {
   unsigned char *live, *scratch;
   struct model models[MODELS_MAX];
   size_t count;
-  uint64_t random, compared, dropped, zeros, left_out;
+  uint64_t random, compared, dropped, zeros, left_out, shadow_writes, refused;
 };
 
 static void forget_model(struct oracle *o, size_t i) {
@@ -95,11 +96,13 @@ static void forget_model(struct oracle *o, size_t i) {
 }
 
 /* Chunks that were free in the model and are zeros become the model's. */
-static void take_free(struct oracle *o, unsigned char *found, const unsigned char *model) {
+static void take_free(struct oracle *o, unsigned char *found, const struct model *m) {
+  const unsigned char *model = m->bytes;
   static const unsigned char zeros[CHUNK];
   for (uint64_t at = 0; at < VOLUME_BYTES; at += CHUNK) {
     uint64_t bytes = VOLUME_BYTES - at < CHUNK ? VOLUME_BYTES - at : CHUNK;
-    if (!is_free(model, at / CHUNK) || memcmp(found + at, zeros, bytes) != 0 || memcmp(model + at, zeros, bytes) == 0)
+    if (!is_free(m->free_bits, at / CHUNK) || memcmp(found + at, zeros, bytes) != 0 ||
+        memcmp(model + at, zeros, bytes) == 0)
       continue;
     memcpy(found + at, model + at, bytes);
     o->zeros++;
@@ -118,7 +121,7 @@ static void compare(struct oracle *o, size_t i) {
   }
   assert_int_equal(r, 0);
   if (o->rig.free_space)
-    take_free(o, o->scratch, m->bytes);
+    take_free(o, o->scratch, m);
   if (memcmp(o->scratch, m->bytes, VOLUME_BYTES) != 0)
     for (uint64_t b = 0; b < VOLUME_BYTES; b++)
       if (o->scratch[b] != m->bytes[b])
@@ -190,10 +193,71 @@ static void step_make(struct oracle *o) {
   *m = (struct model){.bytes = malloc(VOLUME_BYTES)};
   name_model(m, &o->random);
   memcpy(m->bytes, o->live, VOLUME_BYTES);
-  assert_int_equal(make_shadow(o->rig.engine, m->id), 0);
+  memcpy(m->free_bits, o->live, BITS_BYTES);
+  m->writable = next_random(&o->random) % 2;
+  assert_int_equal((m->writable ? make_writable_shadow : make_shadow)(o->rig.engine, m->id), 0);
   o->count++;
   if (next_random(&o->random) % 2)
     cow_engine_wait_free_known(o->rig.engine);
+}
+
+/* What a failed write has done is done chunk after chunk: up to one, all of them. */
+static void take_written(const struct oracle *o, struct model *m, uint64_t offset, uint64_t length, bool whole) {
+  const unsigned char *wanted = o->live; /* of the range only */
+  bool ended = false;
+  for (uint64_t at = offset, end; at < offset + length; at = end) {
+    end = (at / CHUNK + 1) * CHUNK < offset + length ? (at / CHUNK + 1) * CHUNK : offset + length;
+    bool written = memcmp(o->scratch + at, wanted + at, end - at) == 0;
+    assert_true(written || !whole);
+    assert_false(written && ended && memcmp(m->bytes + at, wanted + at, end - at) != 0);
+    ended = ended || !written;
+    /* Beside what was written in it a free chunk may have been zeros. */
+    uint64_t first = at / CHUNK * CHUNK, last = first + CHUNK < VOLUME_BYTES ? first + CHUNK : VOLUME_BYTES;
+    for (uint64_t b = first; b < last && written; b++) {
+      bool new = b >= at &&b < end;
+      if (!new && !(o->scratch[b] == 0 && is_free(m->free_bits, at / CHUNK)))
+        assert_int_equal(o->scratch[b], m->bytes[b]);
+      m->bytes[b] = o->scratch[b];
+    }
+    if (written)
+      m->free_bits[at / CHUNK / 8] &= (unsigned char)~(1U << (at / CHUNK % 8));
+  }
+}
+
+static void step_write_shadow(struct oracle *o) {
+  struct umbra_error err = {0};
+  struct cow_shadow *s;
+  uint64_t offset, length;
+  if (o->count == 0)
+    return;
+  struct model *m = &o->models[next_random(&o->random) % o->count];
+  if (cow_shadow_open(o->rig.engine, m->id, &s, &err) < 0)
+    return; /* dropped: found by who compares */
+  if (m->writable && next_random(&o->random) % 16 == 0) {
+    assert_int_equal(cow_engine_seal(o->rig.engine, m->id, &err), 0);
+    m->writable = false;
+  }
+  pick_range(&o->random, &offset, &length);
+  unsigned char *before = malloc(length);
+  memcpy(before, o->live + offset, length);
+  for (uint64_t b = 0; b < length; b += 8) {
+    uint64_t v = next_random(&o->random);
+    memcpy(o->live + offset + b, &v, 8);
+  }
+  int r = cow_shadow_write(s, o->live + offset, length, offset);
+  if (!m->writable)
+    assert_int_equal(r, -EROFS);
+  else if (r != -ENOSPC || o->rig.storage_bytes >= (uint64_t)VOLUME_BYTES * MODELS_MAX)
+    assert_int_equal(r, 0);
+  cow_shadow_close(s);
+  if (m->writable) {
+    assert_int_equal(read_whole(o->rig.engine, m->id, o->scratch), 0);
+    take_written(o, m, offset, length, r == 0);
+  }
+  o->shadow_writes += m->writable;
+  o->refused += r == -ENOSPC;
+  memcpy(o->live + offset, before, length);
+  free(before);
 }
 
 static void step_delete(struct oracle *o) {
@@ -220,7 +284,8 @@ static void step_revert(struct oracle *o) {
   for (uint64_t at = 0; at < VOLUME_BYTES && r == 0; at += CHUNK) {
     const unsigned char *then = o->models[i].bytes;
     uint64_t bytes = VOLUME_BYTES - at < CHUNK ? VOLUME_BYTES - at : CHUNK;
-    bool left = o->rig.free_space && is_free(then, at / CHUNK) && memcmp(o->live + at, o->scratch + at, bytes) == 0;
+    bool left = o->rig.free_space && is_free(o->models[i].free_bits, at / CHUNK) &&
+                memcmp(o->live + at, o->scratch + at, bytes) == 0;
     if (!left)
       assert_memory_equal(o->live + at, then + at, bytes);
   }
@@ -257,6 +322,8 @@ static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy, cow_
       compare(&o, next_random(&o.random) % o.count);
     else if (dice < 200)
       step_batch(&o);
+    else if (dice < 280)
+      step_write_shadow(&o);
     else
       step_write(&o);
     if (step % 1000 == 0)
@@ -279,12 +346,15 @@ static void run_oracle(uint64_t storage_bytes, enum cow_full_policy policy, cow_
   cow_engine_status(o.rig.engine, &status);
   assert_int_equal(status.storage.used_bytes, 0);
   o.left_out += status.chunks_left_out;
-  print_message("compared %llu, dropped %llu, copied %llu chunks, left out %llu, found %llu of them zeros\n",
+  print_message("compared %llu, dropped %llu, copied %llu chunks, left out %llu, found %llu of them zeros, wrote to "
+                "shadow copies %llu times, no room for %llu\n",
                 (unsigned long long)o.compared, (unsigned long long)o.dropped,
-                (unsigned long long)status.chunks_copied, (unsigned long long)o.left_out,
-                (unsigned long long)o.zeros);
-  assert_true(o.compared > 100);
+                (unsigned long long)status.chunks_copied, (unsigned long long)o.left_out, (unsigned long long)o.zeros,
+                (unsigned long long)o.shadow_writes, (unsigned long long)o.refused);
+  assert_true(o.compared > 100 && o.shadow_writes > 100);
   assert_int_equal(o.left_out > 100 && o.zeros > 100, free_space != NULL);
+  if (storage_bytes < (uint64_t)VOLUME_BYTES * MODELS_MAX)
+    assert_true(o.refused > 0 && o.rig.events[COW_EVENT_NOT_WRITTEN] > 0);
   if (storage_bytes < (uint64_t)VOLUME_BYTES * MODELS_MAX)
     assert_true(o.dropped > 10 && o.rig.events[COW_EVENT_DROPPED] > 0 && o.rig.events[COW_EVENT_STORAGE_HIGH] > 0);
   free(o.live);
