@@ -11,13 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPTION_LABEL = 1, OPTION_PERSISTENT, OPTION_READ_WRITE };
+enum { OPTION_LABEL = 1, OPTION_PERSISTENT, OPTION_READ_WRITE, OPTION_NO_REPAIR };
 
 static const struct option options[] = {
     SET_OPTIONS,
     {"label", required_argument, NULL, OPTION_LABEL},
     {"persistent", no_argument, NULL, OPTION_PERSISTENT},
     {"read-write", no_argument, NULL, OPTION_READ_WRITE},
+    {"no-repair", no_argument, NULL, OPTION_NO_REPAIR},
     {NULL, 0, NULL, 0},
 };
 
@@ -66,6 +67,9 @@ static int run(struct cli *cli, int argc, char **argv) {
     case OPTION_READ_WRITE:
       r = umbra_set_option(set, "read-write", "yes");
       break;
+    case OPTION_NO_REPAIR:
+      r = umbra_set_option(set, "repair", "no");
+      break;
     default:
       r = set_option_take(set, option, optarg);
     }
@@ -87,7 +91,8 @@ const struct verb verb_create = {
     .summary = "make shadow copies of the volumes that hold the paths",
     .help = SET_OPTIONS_HELP "  --label L         a name for the set\n"
                              "  --persistent      survives a reboot\n"
-                             "  --read-write      the shadow copies can be written to\n",
+                             "  --read-write      the shadow copies can be written to\n"
+                             "  --no-repair       writers do not change their files in the shadow copies\n",
     .options = options,
     .run = run,
 };

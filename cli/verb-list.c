@@ -63,7 +63,8 @@ static const struct {
       {"shadows", "SHADOWS", false},
       {"used_bytes", "USED", true},
       {"free_bytes", "FREE", true},
-      {"size_bytes", "SIZE", true}}},
+      {"size_bytes", "SIZE", true},
+      {"limit_percent", "PERCENT", false}}},
 };
 
 /* What is said in several members of a line, in the one that the table has of them. */

@@ -3,6 +3,7 @@
 
 #include "coordinator/catalog.h"
 #include "coordinator/journal.h"
+#include "coordinator/set.h"
 #include "coordinator/set-states.h"
 #include "coordinator/writer-call.h"
 
@@ -108,7 +109,9 @@ static int remove_shadows(const json_t *document) {
     const struct provider *p = provider_find(json_get_string_or(shadow, "provider", ""));
     const json_t *record = json_object_get(shadow, "record");
     struct umbra_error err = {0};
-    CLEANUP_FREE char *mount_point = NULL;
+    CLEANUP_FREE char *mount_point = NULL, *repair = NULL;
+    if (json_path_value(json_object_get(shadow, "repair"), &repair) >= 0)
+      set_drop_repair(repair);
     int r = p ? 0 : error_set(&err, -ENOENT, UMBRA_REASON_NOT_FOUND, "its provider is not there");
     /* A program that outlived its umbra must not find its files gone and call that a backup. */
     if (r >= 0 && json_path_value(json_object_get(shadow, "volume"), &mount_point) >= 0)

@@ -57,9 +57,11 @@ static json_t *shadow_document(const struct set_member *m) {
     for (char **path = m->shadow.paths; *path; path++)
       (void)json_array_append_new(paths, json_path(*path));
   }
-  return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s?, s:n, s:I, s:b, s:o?}", "id", m->shadow.id, "volume",
+  return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s?, s:o?, s:b, s:I, s:b, s:o?}", "id", m->shadow.id, "volume",
                    json_path(v->mount_point), "filesystem", v->fs_type, "source", v->source, "provider",
-                   m->shadow.as ? m->shadow.as : m->provider->name, "device", m->device, "mount", "storage_bytes",
+                   m->shadow.as ? m->shadow.as : m->provider->name, "device", m->device, "mount",
+                   m->repair_mount ? json_path(m->repair_mount) : NULL, "writable",
+                   m->repair_mount || m->shadow.read_write, "storage_bytes",
                    (json_int_t)m->shadow.storage_bytes, "held", m->hold, "paths", paths);
 }
 

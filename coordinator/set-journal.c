@@ -3,7 +3,7 @@
  * What a set leaves to undo, as its journal document:
  *   {"id", "state", "created", "label", "boot_id", "owner": {"pid", "start_ticks"}, "guardian": pid,
  *    "auto_release", "held": [mount points], "expedited_before", "writers": [{"path", "kind", "name"}],
- *    "shadows": [{"id", "volume", "provider", "record"}], "document": the public one}
+ *    "shadows": [{"id", "volume", "provider", "record", "device", "repair": where writers have it mounted}], "document": the public one}
  */
 #include "coordinator/set.h"
 
@@ -56,9 +56,10 @@ static json_t *shadows(const struct set *s) {
     if (!m->provider)
       continue;
     (void)json_array_append_new(
-        list, json_pack("{s:s, s:o, s:s, s:o, s:s?}", "id", m->shadow.id, "volume",
+        list, json_pack("{s:s, s:o, s:s, s:o, s:s?, s:o?}", "id", m->shadow.id, "volume",
                         json_path(m->shadow.volume->mount_point), "provider", m->provider->name, "record",
-                        m->saved_record ? json_incref(m->saved_record) : json_object(), "device", m->device));
+                        m->saved_record ? json_incref(m->saved_record) : json_object(), "device", m->device, "repair",
+                        m->repair_mount ? json_path(m->repair_mount) : NULL));
   }
   return list;
 }

@@ -22,6 +22,7 @@ bool set_workers_idle(struct set *s) {
 }
 
 static bool commits_alone(const struct set_member *m) { return m->commits_alone; }
+static bool is_repaired(const struct set_member *m) { return m->shadow.repair; }
 static bool catches_up(const struct set_member *m) { return m->provider->catches_up; }
 
 /* On the workers of the members that which() wants; NULL: of all. */
@@ -254,6 +255,13 @@ enum set_event set_postcommit(struct set *s) {
   return SET_EVENT_NONE;
 }
 
+enum set_event set_seal(struct set *s) {
+  if (set_close_repairs(s, set_error(s)) < 0)
+    return SET_EVENT_FAILED;
+  run_on(s, WORKER_SEAL, is_repaired);
+  return s->workers_active ? SET_EVENT_NONE : SET_EVENT_DONE;
+}
+
 enum set_event set_rewind(struct set *s) {
   s->commit_tries = 0;
   run_on(s, WORKER_REMOVE, NULL);
@@ -264,6 +272,7 @@ enum set_event set_undo(struct set *s) {
   if (s->workers_active && !set_workers_idle(s))
     return SET_EVENT_NONE; /* cancelled; their end comes back here */
   s->workers_active = false;
+  set_drop_repairs(s);
   set_drop_devices(s);
   run_on(s, WORKER_REMOVE, NULL);
   return s->workers_active ? SET_EVENT_NONE : removed(s);

@@ -229,6 +229,7 @@ enum set_event set_resolve(struct set *s) {
     r = plan_hold(s, err);
   if (r >= 0)
     r = involve_writers(s, err);
+  set_plan_repair(s);
   if (r >= 0)
     r = check_required(s, err);
   if (r >= 0 && s->degraded && s->request.require == CONSISTENCY_APPLICATION)

@@ -5,7 +5,7 @@
  *
  *   new → gathering → resolving → queued → preparing-backup → preparing → preparing-snapshot → freezing
  *       → precommitting → holding → committing → releasing → thawing → postcommitting → post-snapshot
- *       → publishing → READY → completing → READY … → retiring → ENDED
+ *       → sealing → publishing → READY → completing → READY … → retiring → ENDED
  *
  *   committing --again→ releasing-again → precommitting      (at most COMMIT_TRIES_MAX times)
  *   postcommitting --again→ rewinding → preparing            (the same)
@@ -18,8 +18,10 @@
  *   preparing on          the journal names whatever providers have made (they save before they make)
  *   freezing…thawing      the guardian is armed: it thaws and aborts if this process dies, hangs or is late
  *   holding…releasing     volumes may be frozen: nothing is opened, written or allocated by this process
- *   publishing on         the shadow copies are whole; READY: the catalogue names them (auto-release: the journal
- * does) aborting on           no volume is frozen
+ *   post-snapshot         shadow copies that writers repair are mounted writable; the journal says where
+ *   publishing on         the shadow copies are whole, and read-only unless the set is --read-write
+ *   READY                 the catalogue names them (auto-release: the journal does)
+ *   aborting on           no volume is frozen
  */
 #include "coordinator/set-states.h"
 
@@ -53,6 +55,7 @@ static const struct state states[] = {
     [SET_POSTCOMMITTING] = {.name = "postcommitting", .deadline = SET_DEADLINE_PROGRESS},
     [SET_REWINDING] = {.name = "rewinding", .deadline = SET_DEADLINE_PROGRESS},
     [SET_POST_SNAPSHOT] = {.name = "post-snapshot", .deadline = SET_DEADLINE_CALL},
+    [SET_SEALING] = {.name = "sealing", .deadline = SET_DEADLINE_PROGRESS},
     [SET_PUBLISHING] = {.name = "publishing"},
     [SET_READY] = {.name = "ready", .final = true},
     [SET_COMPLETING] = {.name = "completing", .deadline = SET_DEADLINE_CALL},
@@ -92,7 +95,8 @@ static const struct move {
     {SET_RELEASING, SET_EVENT_DONE, SET_THAWING},
     {SET_THAWING, SET_EVENT_DONE, SET_POSTCOMMITTING},
     {SET_POSTCOMMITTING, SET_EVENT_DONE, SET_POST_SNAPSHOT},
-    {SET_POST_SNAPSHOT, SET_EVENT_DONE, SET_PUBLISHING},
+    {SET_POST_SNAPSHOT, SET_EVENT_DONE, SET_SEALING},
+    {SET_SEALING, SET_EVENT_DONE, SET_PUBLISHING},
     {SET_PUBLISHING, SET_EVENT_DONE, SET_READY},
 
     /* too much had changed: once more */
@@ -148,6 +152,8 @@ static const struct move {
     {SET_POSTCOMMITTING, SET_EVENT_CANCEL, SET_ABORTING},
     {SET_POST_SNAPSHOT, SET_EVENT_FAILED, SET_ABORTING},
     {SET_POST_SNAPSHOT, SET_EVENT_CANCEL, SET_ABORTING},
+    {SET_SEALING, SET_EVENT_FAILED, SET_ABORTING},
+    {SET_SEALING, SET_EVENT_CANCEL, SET_ABORTING},
     {SET_PUBLISHING, SET_EVENT_FAILED, SET_ABORTING},
     {SET_ABORTING, SET_EVENT_DONE, SET_UNDOING},
     {SET_UNDOING, SET_EVENT_DONE, SET_FAILED},

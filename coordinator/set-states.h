@@ -23,6 +23,7 @@ enum set_state {
   SET_POSTCOMMITTING,     /* providers write out and make readable */
   SET_REWINDING,          /* a provider asks for another try from the start: remove, then prepare again */
   SET_POST_SNAPSHOT,      /* [post-snapshot] */
+  SET_SEALING,            /* what writers repaired turns read-only */
   SET_PUBLISHING,         /* into the catalogue */
   SET_READY,
   SET_COMPLETING, /* [backup-complete] */

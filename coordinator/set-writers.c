@@ -197,6 +197,7 @@ enum set_event set_thaw(struct set *s) {
 }
 
 enum set_event set_post_snapshot(struct set *s) {
+  set_open_repairs(s);
   if (set_document_build(s, set_error(s)) < 0)
     return SET_EVENT_FAILED;
   return tell_all(s, WRITER_POST_SNAPSHOT, want_part);

@@ -34,6 +34,7 @@ static const set_action actions[SET_STATE_MAX] = {
     [SET_POSTCOMMITTING] = set_postcommit,
     [SET_REWINDING] = set_rewind,
     [SET_POST_SNAPSHOT] = set_post_snapshot,
+    [SET_SEALING] = set_seal,
     [SET_PUBLISHING] = set_publish,
     [SET_COMPLETING] = set_complete_writers,
     [SET_RETIRING] = set_retire,
@@ -176,6 +177,7 @@ static void member_done(struct set_member *m) {
   json_decref(m->shadow.record);
   json_decref(m->saved_record);
   free(m->device);
+  free(m->repair_mount);
 }
 
 static void request_done(struct set_request *q) {

@@ -32,6 +32,7 @@ struct set_request {
   enum set_consistency require;
   bool require_instant;
   bool persistent, read_write, auto_release, scope_paths;
+  bool no_repair; /* writers do not change their files in the shadow copies */
   json_t *components; /* previous backup stamps, told to writers; may be NULL */
 };
 
@@ -46,6 +47,7 @@ struct set_member {
   bool commits_alone;   /* holds itself and cannot share the others' instant */
   json_t *saved_record; /* copy of shadow.record as last saved; protected by set->record_lock */
   char *device;         /* loop device that stays with the set; NULL */
+  char *repair_mount;   /* where writers repair it, while they may; NULL */
 };
 
 struct set {
@@ -141,6 +143,7 @@ enum set_event set_thaw(struct set *s);
 enum set_event set_postcommit(struct set *s);
 enum set_event set_rewind(struct set *s);
 enum set_event set_post_snapshot(struct set *s);
+enum set_event set_seal(struct set *s);
 enum set_event set_publish(struct set *s);
 enum set_event set_complete_writers(struct set *s);
 enum set_event set_retire(struct set *s);
@@ -154,6 +157,16 @@ int set_journal(struct set *s, struct umbra_error *err);
 /* In the guardian: see guardian.h. */
 void set_guardian_abort_writers(void *set);
 void set_guardian_clean_up(void *set);
+
+/* set-repair.c. Which shadow copies writers may repair: once it is known who takes part. */
+void set_plan_repair(struct set *s);
+/* Mounts them for the writers. What fails is warned of and degrades the set. */
+void set_open_repairs(struct set *s);
+/* Written back and unmounted. -EBUSY, with a process: a writer left it in use. */
+int set_close_repairs(struct set *s, struct umbra_error *err);
+/* Of a set that came to nothing. */
+void set_drop_repairs(struct set *s);
+void set_drop_repair(const char *directory); /* of one, named by a journal */
 
 /* Rebuilds s->document and the file writers read. */
 int set_document_build(struct set *s, struct umbra_error *err);

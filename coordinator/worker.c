@@ -19,6 +19,8 @@ static int perform(struct worker *w, enum worker_operation operation) {
     return p->commit(w->shadow, &w->error);
   case WORKER_POSTCOMMIT:
     return p->postcommit ? p->postcommit(w->shadow, &w->error) : 0;
+  case WORKER_SEAL:
+    return p->seal(w->shadow, &w->error);
   case WORKER_REMOVE:
     if (p->release_state)
       p->release_state(w->shadow);

@@ -250,6 +250,7 @@ void writer_identified(struct writer *w, const char *output, size_t length_bytes
   free(w->instance);
   w->name = copy;
   w->instance = instance_copy;
+  w->repairs = json_get_boolean_or(document, "repairs", false);
   const json_t *timeouts = json_object_get(document, "timeouts");
   w->freeze_limit_ms = json_get_integer_or(timeouts, "freeze_ms", 0);
   w->prepare_limit_ms = json_get_integer_or(timeouts, "prepare_ms", 0);

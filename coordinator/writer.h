@@ -51,6 +51,7 @@ struct writer {
   enum writer_level level;
   json_t *metadata; /* its metadata document; NULL for hooks */
   json_t *answers;  /* object: event name → what it printed, where that was a JSON object */
+  bool repairs;     /* its files in the shadow copy, at post-snapshot */
   int64_t freeze_limit_ms, prepare_limit_ms; /* 0: the coordinator's */
 
   bool involved;                          /* takes part in this set */

@@ -41,6 +41,7 @@ struct attaching {
   struct cow_arena arena;
   int fds[SEAT_FDS_END];
   uint64_t device_bytes, limit_bytes, wanted_limit_bytes;
+  unsigned limit_percent; /* of what holds the storage; 0: not so given */
   uint32_t chunk_bytes, wanted_chunk_bytes;
   const char *storage, *front;
   bool persistent;
@@ -61,6 +62,24 @@ static int number_of(const char *text, uint64_t *ret) {
   return errno != 0 || end == text || *end != '\0' || text[0] == '-' ? -EINVAL : 0;
 }
 
+/* Bytes, or "N%" of what holds the storage. */
+static int take_limit(struct attaching *a, const char *value) {
+  size_t length = strlen(value);
+  char digits[4] = "";
+  uint64_t percent;
+  a->limit_percent = 0;
+  a->wanted_limit_bytes = 0;
+  if (length == 0 || value[length - 1] != '%')
+    return number_of(value, &a->wanted_limit_bytes) < 0 || a->wanted_limit_bytes == 0 ? -EINVAL : 0;
+  if (length > sizeof digits)
+    return -EINVAL;
+  memcpy(digits, value, length - 1);
+  if (number_of(digits, &percent) < 0 || percent == 0 || percent > 100)
+    return -EINVAL;
+  a->limit_percent = (unsigned)percent;
+  return 0;
+}
+
 static int take_option(struct attaching *a, const char *name, const char *value) {
   static const char *const policies[] = {"drop-oldest", "drop-newest", "stop-writes"};
   uint64_t number = 0;
@@ -72,7 +91,7 @@ static int take_option(struct attaching *a, const char *name, const char *value)
     a->front = value;
     return 0;
   }
-  if (strcmp(name, "limit") == 0 && number_of(value, &a->wanted_limit_bytes) == 0 && a->wanted_limit_bytes > 0)
+  if (strcmp(name, "limit") == 0 && take_limit(a, value) == 0)
     return 0;
   if (strcmp(name, "persistent") == 0 && (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)) {
     a->persistent = strcmp(value, "yes") == 0;
@@ -162,6 +181,12 @@ static int open_storage(struct attaching *a) {
   if (r < 0)
     return r;
   uint64_t part = a->device_bytes / LIMIT_PART;
+  if (a->limit_percent > 0) {
+    r = attached_storage_size(*fd, &part);
+    if (r < 0)
+      return error_code(a->err, r, "asking how large what holds storage '%s' is", where);
+    part = part / 100 * a->limit_percent;
+  }
   a->limit_bytes = a->wanted_limit_bytes           ? a->wanted_limit_bytes
                    : part > COW_STORAGE_STEP_BYTES ? part
                                                    : (uint64_t)COW_STORAGE_STEP_BYTES;

@@ -15,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { PROBE_BYTES = 4096 };
@@ -36,6 +37,19 @@ static int read_one_sector(int fd, bool is_file, uint32_t sector_bytes) {
   if (is_file && ftruncate(fd, 0) < 0 && r >= 0)
     r = -errno;
   return r;
+}
+
+int attached_storage_size(int fd, uint64_t *ret_bytes) {
+  struct stat st;
+  struct statvfs fs;
+  if (fstat(fd, &st) < 0)
+    return -errno;
+  if (S_ISBLK(st.st_mode))
+    return ioctl(fd, BLKGETSIZE64, ret_bytes) < 0 ? -errno : 0;
+  if (fstatvfs(fd, &fs) < 0)
+    return -errno;
+  *ret_bytes = (uint64_t)fs.f_blocks * fs.f_frsize;
+  return 0;
 }
 
 static int open_device(struct umbra_client *client, const char *where, uint32_t sector_bytes, int *ret_fd) {

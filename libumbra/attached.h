@@ -16,6 +16,9 @@ int attached_directory_of(struct umbra_client *client, const char *name, char **
  */
 int attached_open_alone(struct umbra_client *client, const char *device, int flags, int *ret_fd);
 
+/* Of the device, or of the filesystem that holds the file or directory. 0 or negative errno. */
+int attached_storage_size(int fd, uint64_t *ret_bytes);
+
 /*
  * Opens what is to keep old chunks of the volume `name` with sectors of sector_bytes: a block device, exclusively, or a new file
  * without a name in a directory. *ret_fd is the caller's. -EINVAL: neither, or a device whose sectors are too large; -EEXIST: there are

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What there is: sets, shadow copies, volumes, providers, writers, storage; and what could be done (doctor). */
+#include "libumbra/attached.h"
 #include "libumbra/condition.h"
 #include "libumbra/handles.h"
 #include "libumbra/reverting.h"
@@ -266,6 +267,15 @@ struct storage_list {
   json_t *list;
 };
 
+/* Which part of the device or filesystem that holds the storage its limit is; null where that is not known. */
+static json_t *percent_of_place(const char *storage, json_int_t limit_bytes) {
+  CLEANUP_CLOSE int fd = open(storage, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  uint64_t bytes = 0;
+  if (fd < 0 || attached_storage_size(fd, &bytes) < 0 || bytes == 0)
+    return json_null();
+  return json_real((double)limit_bytes * 100 / (double)bytes);
+}
+
 /* An attached volume's, by its server. What is free is what its limit leaves. */
 static int attached_line(const char *directory, const json_t *status, void *context) {
   (void)directory;
@@ -275,6 +285,8 @@ static int attached_line(const char *directory, const json_t *status, void *cont
                            "attached", json_get_string_or(status, "name", ""), "shadows",
                            json_get_integer_or(status, "shadows", 0), "used_bytes", used, "free_bytes", limit - used,
                            "size_bytes", limit, "over_warning", json_get_boolean_or(status, "over_warning", false));
+  (void)json_object_set_new(line, "limit_percent",
+                            percent_of_place(json_get_string_or(status, "storage", ""), limit));
   note_reverting(s->client, line, json_get_string_or(status, "name", ""));
   return json_array_append_new(s->list, line) < 0 ? -ENOMEM : 0;
 }

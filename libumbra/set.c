@@ -93,6 +93,11 @@ static int take_label(struct set_request *q, const char *value) {
 static int take_writer(struct set_request *q, const char *value) { return strv_append(&q->writers, value); }
 static int take_auto_release(struct set_request *q, const char *value) { return take_flag(&q->auto_release, value); }
 static int take_persistent(struct set_request *q, const char *value) { return take_flag(&q->persistent, value); }
+static int take_repair(struct set_request *q, const char *value) {
+  int r = take_flag(&q->no_repair, value);
+  q->no_repair = !q->no_repair;
+  return r;
+}
 static int take_read_write(struct set_request *q, const char *value) { return take_flag(&q->read_write, value); }
 
 static int take_writers(struct set_request *q, const char *value) {
@@ -176,6 +181,7 @@ static const struct {
     {"auto-release", take_auto_release},
     {"persistent", take_persistent},
     {"read-write", take_read_write},
+    {"repair", take_repair},
     {"scope", take_scope},
     {"backup-type", take_backup_type},
     {"components", take_components},

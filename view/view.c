@@ -266,6 +266,16 @@ int view_attach(int view_fd, const char *directory, struct umbra_error *err) {
   return 0;
 }
 
+int view_write_back(const json_t *record, const char *directory, struct umbra_error *err) {
+  /* The mount of a tree is one of a live filesystem, which this must not make read-only. */
+  if (strcmp(json_get_string_or(json_object_get(record, "view"), "kind", ""), "image") != 0)
+    return 0;
+  if (mount(NULL, directory, NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME, NULL) < 0)
+    return error_errno(err, "writing back the filesystem at '%s'%s", directory,
+                       errno == EBUSY ? ": a process has files of it open for writing" : "");
+  return 0;
+}
+
 static int detach_failure(const struct listed_mount *m, int error, struct umbra_error *err) {
   struct mount_holder holder;
   if (error != EBUSY)

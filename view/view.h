@@ -34,6 +34,13 @@ int view_open(const json_t *record, const struct view_options *options, char **r
 /* Attaches what view_open() gave at an existing directory of this mount namespace. Nested trees come along. */
 int view_attach(int view_fd, const char *directory, struct umbra_error *err);
 
+/*
+ * Of a writable image that is attached at directory: everything is on the image, nothing is left to be replayed, and
+ * nothing can be written there any more, through whichever mount. -EBUSY: files are open for writing. A tree: nothing
+ * to do.
+ */
+int view_write_back(const json_t *record, const char *directory, struct umbra_error *err);
+
 /* Unmounts what is attached at directory, nested mounts first. -EBUSY, with a process that uses it, if in use. */
 int view_detach(const char *directory, struct umbra_error *err);
 

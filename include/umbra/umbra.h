@@ -91,6 +91,7 @@ int umbra_set_add_path(struct umbra_set *set, const char *path);
  *   "writers"        "no": none are told              "writer"        only this one counts; may be given again
  *   "auto-release"   "yes": goes with umbra_set_free or with this process
  *   "persistent"     "yes"                            "read-write"    "yes"
+ *   "repair"         "no": writers do not change their files in the shadow copies (default: those that want to do)
  *   "scope"          "paths": only the paths are needed, not their whole volumes
  *   "backup-type"    "full" | "incremental" | "differential" | "copy" (told to writers; default copy)
  *   "components"     JSON, see docs/DOCUMENTS.md: previous backup stamps a writer and component, told to writers

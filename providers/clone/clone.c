@@ -97,6 +97,8 @@ static int clone_prepare(struct shadow *s, struct umbra_error *err) {
   *c = (struct clone){.s = s, .device_fd = -1};
   image_init(&c->image);
   s->state = c;
+  /* A copy of what paths need has no structures for a filesystem that writes; to copy all would take too long. */
+  s->repair = s->repair && (!s->paths || s->read_write);
   track_collect();
   int r = c->device_fd = open_device(s->volume, err);
   if (r >= 0)

@@ -50,7 +50,7 @@ int partial_open(struct clone *c, struct umbra_error *err) {
   if (!s->paths || s->paths[0] == NULL || s->attempt >= PARTIAL_ATTEMPTS_MAX || !scope_supports(s->volume->fs_type))
     return 0;
   /* A filesystem that writes relies on structures that were not copied. */
-  if (shadow_is_changed(s))
+  if (s->read_write)
     return 0;
   int r = find_paths(c, &all, err);
   if (r < 0)

@@ -84,10 +84,9 @@ static void test_failures_have_rows(void **state) {
 static void test_the_whole_way(void **state) {
   (void)state;
   static const enum set_state way[] = {
-      SET_GATHERING,      SET_RESOLVING,          SET_QUEUED,     SET_PREPARING_BACKUP,
-      SET_PREPARING,      SET_PREPARING_SNAPSHOT, SET_FREEZING,   SET_PRECOMMITTING,
-      SET_HOLDING,        SET_COMMITTING,         SET_RELEASING,  SET_THAWING,
-      SET_POSTCOMMITTING, SET_POST_SNAPSHOT,      SET_PUBLISHING, SET_READY};
+      SET_GATHERING,      SET_RESOLVING,     SET_QUEUED,  SET_PREPARING_BACKUP, SET_PREPARING, SET_PREPARING_SNAPSHOT,
+      SET_FREEZING,       SET_PRECOMMITTING, SET_HOLDING, SET_COMMITTING,       SET_RELEASING, SET_THAWING,
+      SET_POSTCOMMITTING, SET_POST_SNAPSHOT, SET_SEALING, SET_PUBLISHING,       SET_READY};
   enum set_state at = set_states_next(SET_NEW, SET_EVENT_START);
   for (size_t i = 0; i < sizeof way / sizeof way[0]; i++) {
     assert_int_equal(at, way[i]);
