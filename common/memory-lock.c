@@ -35,3 +35,11 @@ void memory_lock_self(void) {
 }
 
 void memory_unlock_self(void) { (void)munlockall(); }
+
+enum { PAGE_BYTES = 4096 };
+
+__attribute__((noinline)) void memory_touch_stack(void) {
+  volatile unsigned char stack[MEMORY_STACK_BYTES];
+  for (size_t i = 0; i < sizeof stack; i += PAGE_BYTES)
+    stack[i] = 0;
+}

@@ -16,4 +16,11 @@ enum { MEMORY_LOCK_MAPPING_BYTES_MAX = 128 * 1024 * 1024 };
 void memory_lock_self(void);
 void memory_unlock_self(void);
 
+/*
+ * MEMORY_STACK_BYTES of the calling thread's stack, from here down, are in memory afterwards, and stay there where
+ * pages are locked once they are touched (MCL_ONFAULT).  The thread's stack must be larger.
+ */
+enum { MEMORY_STACK_BYTES = 256 * 1024 };
+void memory_touch_stack(void);
+
 #endif

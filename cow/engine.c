@@ -37,10 +37,12 @@ static int init_lanes(struct cow_engine *e, unsigned count) {
   if (count == 0 || count > COW_LANES_MAX)
     return -EINVAL;
   e->buffers = aligned_alloc(COW_BUFFER_ALIGNMENT, (size_t)count * COW_COPY_BYTES_MAX);
-  e->lanes = calloc(count, sizeof *e->lanes);
+  e->lanes = aligned_alloc(_Alignof(struct cow_lane), count * sizeof *e->lanes);
   if (!e->buffers || !e->lanes)
     return -ENOMEM;
-  memset(e->buffers, 0, (size_t)count * COW_COPY_BYTES_MAX); /* in memory from now on */
+  /* In memory from now on. */
+  memset(e->buffers, 0, (size_t)count * COW_COPY_BYTES_MAX);
+  memset(e->lanes, 0, count * sizeof *e->lanes);
   for (unsigned i = 0; i < count; i++) {
     e->lanes[i].buffer = e->buffers + (size_t)i * COW_COPY_BYTES_MAX;
     cow_io_init(&e->lanes[i].io);
@@ -232,11 +234,13 @@ static void transfer(struct cow_engine *e, struct cow_lane *lane, struct cow_req
                                                          .buffer = q->buffer,
                                                          .length_bytes = q->length_bytes,
                                                          .offset_bytes = q->offset_bytes};
-    written_bytes += q->write ? q->length_bytes : 0;
   }
   cow_io_run(&lane->io, lane->transfers, transfers);
-  for (size_t i = 0; i < transfers; i++)
-    requests[whose[i]].result = lane->transfers[i].result;
+  for (size_t i = 0; i < transfers; i++) {
+    const struct cow_transfer *t = &lane->transfers[i];
+    requests[whose[i]].result = t->result;
+    written_bytes += t->write && t->result == 0 ? t->length_bytes : 0;
+  }
   atomic_fetch_add_explicit(&e->bytes_written, written_bytes, memory_order_relaxed);
 }
 

@@ -147,7 +147,7 @@ struct cow_shadow_info {
 size_t cow_engine_list(struct cow_engine *e, struct cow_shadow_info *info, size_t count_max);
 
 struct cow_engine_status {
-  uint64_t chunks_copied, bytes_written; /* since the server started */
+  uint64_t chunks_copied, bytes_written; /* since the server started; what failed is not counted */
   uint64_t chunks_left_out;              /* written, not copied: free in the newest shadow copy */
   bool free_known;                       /* of the newest shadow copy: what it had free */
   uint64_t memory_bytes;

@@ -2,7 +2,6 @@
 #include "cow/shadows.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const state_names[COW_SHADOW_STATES] = {"free", "begun", "live", "dropped", "deleting"};
@@ -68,9 +67,28 @@ struct cow_arena_shadow *cow_shadows_newest(struct cow_arena_header *h, uint32_t
   return extreme(h, but, true);
 }
 
-static int compare_numbers(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
+/* What is at root goes down to where both below it are less: heapsort. qsort() may get memory, on the way of a write.
+ */
+static void sift(uint32_t *numbers, size_t root, size_t count) {
+  uint32_t moving = numbers[root];
+  for (size_t below; (below = 2 * root + 1) < count; root = below) {
+    below += below + 1 < count && numbers[below + 1] > numbers[below];
+    if (numbers[below] <= moving)
+      break;
+    numbers[root] = numbers[below];
+  }
+  numbers[root] = moving;
+}
+
+static void sort(uint32_t *numbers, size_t count) {
+  for (size_t i = count / 2; i > 0; i--)
+    sift(numbers, i - 1, count);
+  for (size_t end = count; end > 1; end--) {
+    uint32_t greatest = numbers[0];
+    numbers[0] = numbers[end - 1];
+    numbers[end - 1] = greatest;
+    sift(numbers, 0, end - 1);
+  }
 }
 
 size_t cow_shadows_needing(struct cow_arena_header *h, uint32_t numbers[COW_SHADOWS_MAX]) {
@@ -80,7 +98,7 @@ size_t cow_shadows_needing(struct cow_arena_header *h, uint32_t numbers[COW_SHAD
     if (state == COW_SHADOW_LIVE || state == COW_SHADOW_BEGUN)
       numbers[count++] = h->shadows[i].number;
   }
-  qsort(numbers, count, sizeof *numbers, compare_numbers);
+  sort(numbers, count);
   return count;
 }
 

@@ -3,6 +3,7 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
+#include "common/memory-lock.h"
 #include "volume/session.h"
 
 #include <errno.h>
@@ -504,6 +505,7 @@ static void send_answer(struct fuse_front *f, struct fuse_request *r) {
 
 static void *serve(void *context) {
   struct server_thread *t = context;
+  memory_touch_stack();
   for (size_t count; (count = receive(t)) > 0;)
     fuse_front_answer(t->front, t->requests, count, send_answer);
   return NULL;

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { STATUS_TIMEOUT_MS = 10000, MOUNT_LINE_BYTES_MAX = 16384 };
+enum { STATUS_TIMEOUT_MS = 3000, MOUNT_LINE_BYTES_MAX = 16384 };
 
 /* Only what root made and nobody else can reach is believed. */
 static bool trusted(const char *directory) {
@@ -114,6 +114,8 @@ int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struc
   if (send(fd, buffer, bytes, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
     return error_errno(err, "asking the volume's server");
   int n = receive(fd, buffer, sizeof buffer, timeout_ms);
+  if (n == -ETIMEDOUT)
+    return error_set(err, n, UMBRA_REASON_BUSY, "the volume's server did not answer within %d s", timeout_ms / 1000);
   if (n < 0)
     return error_code(err, n, "waiting for the volume's server");
   json_t *reply = json_loadb(buffer, (size_t)n, JSON_REJECT_DUPLICATES, NULL);

@@ -367,4 +367,5 @@ const struct provider btrfs_provider = {
     .seal = btrfs_seal,
     .release_state = btrfs_release_state,
     .remove = btrfs_remove,
+    .own_storage = "on the filesystem itself, as snapshots have to",
 };

@@ -89,7 +89,7 @@ kill -STOP "$server"
 cleanup_fn kill -CONT "$server"
 "$UMBRA" --json list >"$WORK/list"
 kill -CONT "$server"
-jq -e '.shadows[0] | .state == "unknown" and (.why | test("waiting for the volume.s server"))' "$WORK/list" >/dev/null || fail "$(cat "$WORK/list")"
+jq -e '.shadows[0] | .state == "unknown" and (.why | test("the volume.s server did not answer within 3 s"))' "$WORK/list" >/dev/null || fail "$(cat "$WORK/list")"
 [ "$(state "$id")" = ready ] || fail "it is $(state "$id") when the server answers"
 
 # ---- lost: both programs are killed at once

@@ -81,3 +81,12 @@ done
 
 quiet_list | diff "$WORK/list-before" - || fail "something was left"
 [ "$(btrfs subvolume list "$WORK/v" | wc -l)" = 1 ] || fail "$(btrfs subvolume list "$WORK/v")"
+
+# Snapshots lie where their subvolume does: storage that was named for them is told to be of no use.
+make_volume told btrfs 128M 2>/dev/null
+expect_status 0 "$UMBRA" create --no-writers --provider btrfs --storage "$WORK/nowhere" "$WORK/told"
+expect_output "volume '$WORK/told': --storage is not for provider btrfs: its shadow copies lie on the filesystem itself"
+[ ! -e "$WORK/nowhere" ] || fail "a directory was made for nothing"
+expect_status 0 "$UMBRA" create --no-writers --provider btrfs "$WORK/told"
+! grep -q storage "$WORK/output" || fail "a warning without a cause: $(cat "$WORK/output")"
+"$UMBRA" --quiet delete --all

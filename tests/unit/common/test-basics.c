@@ -10,14 +10,17 @@
 #include "common/error.h"
 #include "common/fd.h"
 #include "common/id.h"
+#include "common/memory-lock.h"
 #include "common/process.h"
 #include "common/strv.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -167,10 +170,36 @@ static void test_occupy_standard(void **state) {
   assert_true(before.st_ino == after.st_ino && before.st_dev == after.st_dev);
 }
 
+/* In a thread that has used nothing of its stack yet. */
+static void *touch(void *context) {
+  enum { PAGE = 4096 };
+  unsigned char here = 0;
+  uintptr_t top = (uintptr_t)&here & ~(uintptr_t)(PAGE - 1);
+  memory_touch_stack();
+  bool *there = context;
+  *there = true;
+  for (size_t below = PAGE; below < MEMORY_STACK_BYTES; below += PAGE)
+    *there = *there && mincore((void *)(top - below), PAGE, &here) == 0 && (here & 1); /* NOLINT */
+  return NULL;
+}
+
+static void test_touched_stack_is_there(void **state) {
+  (void)state;
+  pthread_t thread;
+  bool there = false;
+  assert_int_equal(pthread_create(&thread, NULL, touch, &there), 0);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  assert_true(there);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_error),          cmocka_unit_test(test_clock), cmocka_unit_test(test_id),
-      cmocka_unit_test(test_strv),           cmocka_unit_test(test_files), cmocka_unit_test(test_process),
-      cmocka_unit_test(test_occupy_standard)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_error),
+                                     cmocka_unit_test(test_clock),
+                                     cmocka_unit_test(test_id),
+                                     cmocka_unit_test(test_strv),
+                                     cmocka_unit_test(test_files),
+                                     cmocka_unit_test(test_process),
+                                     cmocka_unit_test(test_occupy_standard),
+                                     cmocka_unit_test(test_touched_stack_is_there)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -544,74 +544,6 @@ static void limits_are_named(void **state) {
   tear_down(&r);
 }
 
-/* What is made from them is refused when they are one beyond, and made when they are not. */
-static void sizes_have_limits(void **state) {
-  (void)state;
-  struct rig r;
-  struct umbra_error err = {0};
-  struct cow_arena arena;
-  static const struct {
-    struct cow_geometry geometry;
-    uint32_t slots;
-    bool ok;
-  } arenas[] = {
-      {{CHUNK, COW_CHUNK_BYTES_MIN}, 1, true},
-      {{CHUNK, COW_CHUNK_BYTES_MAX}, 1, true},
-      {{CHUNK, COW_CHUNK_BYTES_MIN / 2}, 1, false},
-      {{CHUNK, COW_CHUNK_BYTES_MAX * 2}, 1, false},
-      {{CHUNK, COW_CHUNK_BYTES_MIN * 3}, 1, false},
-      {{0, COW_CHUNK_BYTES_MIN}, 1, false},
-      {{CHUNK + 1, COW_CHUNK_BYTES_MIN}, 1, false},
-      {{(COW_CHUNKS_MAX + 1) * COW_CHUNK_BYTES_MIN, COW_CHUNK_BYTES_MIN}, 1, false},
-      {{CHUNK, COW_CHUNK_BYTES_MIN}, 0, false},
-      {{CHUNK, COW_CHUNK_BYTES_MIN}, COW_SLOTS_MAX + 1, false},
-  };
-  for (size_t i = 0; i < sizeof arenas / sizeof arenas[0]; i++) {
-    int code = cow_arena_create(&arena, &arenas[i].geometry, arenas[i].slots, &err);
-    assert_int_equal(code < 0, !arenas[i].ok);
-    if (code >= 0)
-      cow_arena_done(&arena);
-  }
-  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
-  struct cow_storage_options so = {.fd = r.storage_fd, .chunk_bytes = CHUNK, .limit_bytes = CHUNK - 1};
-  struct cow_storage *storage;
-  assert_int_equal(cow_storage_open(&so, &storage, &err), -ENOSPC);
-  assert_non_null(strstr(err.message, "less than one chunk"));
-  stop_server(&r);
-  so.limit_bytes = 64 * CHUNK;
-  assert_int_equal(cow_storage_open(&so, &r.storage, &err), 0);
-  struct cow_engine_options eo = {.origin_fd = r.origin_fd, .storage = r.storage, .arena = &r.arena};
-  for (unsigned i = 0; i < 2; i++) {
-    eo.lanes = i == 0 ? 0 : COW_LANES_MAX + 1;
-    assert_true(cow_engine_open(&eo, &r.engine, &err) < 0);
-  }
-  eo.lanes = COW_LANES_MAX;
-  assert_int_equal(cow_engine_open(&eo, &r.engine, &err), 0);
-  /* As many together as may be, each with its place. */
-  struct cow_request requests[COW_REQUESTS_MAX];
-  CLEANUP_FREE unsigned char *data = aligned_alloc(COW_BUFFER_ALIGNMENT, COW_REQUESTS_MAX * COW_BUFFER_ALIGNMENT);
-  assert_int_equal(make_shadow(r.engine, "a"), 0);
-  for (size_t pass = 0; pass < 2; pass++) {
-    for (size_t i = 0; i < COW_REQUESTS_MAX; i++) {
-      requests[i] = (struct cow_request){.write = pass == 0,
-                                         .buffer = data + i * COW_BUFFER_ALIGNMENT,
-                                         .length_bytes = 512,
-                                         .offset_bytes = (i * 37 % COW_REQUESTS_MAX) * CHUNK,
-                                         .result = 1};
-      memset(requests[i].buffer, pass == 0 ? (int)i + 1 : 0, 512);
-    }
-    cow_engine_run(r.engine, requests, COW_REQUESTS_MAX);
-    for (size_t i = 0; i < COW_REQUESTS_MAX; i++) {
-      assert_int_equal(requests[i].result, 0);
-      assert_int_equal(((unsigned char *)requests[i].buffer)[511], i + 1);
-    }
-  }
-  struct cow_engine_status status;
-  cow_engine_status(r.engine, &status);
-  assert_int_equal(status.chunks_copied, COW_REQUESTS_MAX);
-  tear_down(&r);
-}
-
 static void open_ones_stay(void **state) {
   (void)state;
   struct rig r;
@@ -947,7 +879,6 @@ int main(void) {
       cmocka_unit_test(is_one_instant_of_a_crowd),
       cmocka_unit_test(is_one_instant_of_a_crowd_where_half_is_free),
       cmocka_unit_test(limits_are_named),
-      cmocka_unit_test(sizes_have_limits),
       cmocka_unit_test(open_ones_stay),
       cmocka_unit_test(stale_handles_read_nothing),
       cmocka_unit_test(nothing_is_copied_for_nobody),

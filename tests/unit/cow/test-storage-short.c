@@ -56,6 +56,21 @@ static void failing_storage_drops(void **state) {
   tear_down(&r);
 }
 
+/* What the origin refused was not written. */
+static void what_failed_is_not_counted(void **state) {
+  (void)state;
+  struct rig r;
+  struct cow_engine_status status;
+  set_up(&r, 64 * CHUNK, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, 0), 0);
+  assert_int_equal(fcntl(r.origin_fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+  assert_int_equal(cow_engine_write(r.engine, b, CHUNK, CHUNK), -EPERM);
+  cow_engine_status(r.engine, &status);
+  assert_int_equal(status.bytes_written, CHUNK);
+  tear_down(&r);
+}
+
 static enum cow_shadow_state state_of(struct cow_engine *e, const char *id) {
   struct cow_shadow_info all[8];
   size_t count = cow_engine_list(e, all, 8);
@@ -108,9 +123,8 @@ static void one_bad_place_costs_one_chunk(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(stop_writes_stops_them),
-      cmocka_unit_test(failing_storage_drops),
-      cmocka_unit_test(drops_no_more_than_needed),
+      cmocka_unit_test(stop_writes_stops_them),        cmocka_unit_test(failing_storage_drops),
+      cmocka_unit_test(what_failed_is_not_counted),    cmocka_unit_test(drops_no_more_than_needed),
       cmocka_unit_test(one_bad_place_costs_one_chunk),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
