@@ -57,12 +57,12 @@ static json_t *shadow_document(const struct set_member *m) {
     for (char **path = m->shadow.paths; *path; path++)
       (void)json_array_append_new(paths, json_path(*path));
   }
-  return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s?, s:o?, s:b, s:I, s:b, s:o?}", "id", m->shadow.id, "volume",
-                   json_path(v->mount_point), "filesystem", v->fs_type, "source", v->source, "provider",
+  return json_pack("{s:s, s:o, s:s, s:o, s:s, s:s?, s:o?, s:b, s:I, s:b, s:o?}", "id", m->shadow.id, "volume",
+                   json_path(v->mount_point), "filesystem", v->fs_type, "source", json_path(v->source), "provider",
                    m->shadow.as ? m->shadow.as : m->provider->name, "device", m->device, "mount",
                    m->repair_mount ? json_path(m->repair_mount) : NULL, "writable",
-                   m->repair_mount || m->shadow.read_write, "storage_bytes",
-                   (json_int_t)m->shadow.storage_bytes, "held", m->hold, "paths", paths);
+                   m->repair_mount || m->shadow.read_write, "storage_bytes", (json_int_t)m->shadow.storage_bytes,
+                   "held", m->hold, "paths", paths);
 }
 
 static int write_memory_file(struct set *s, struct umbra_error *err) {
@@ -192,9 +192,9 @@ static json_t *catalogue_entry(const struct set *s) {
   for (size_t i = 0; i < s->member_count; i++) {
     const struct set_member *m = &s->members[i];
     (void)json_object_set_new(records, m->shadow.id,
-                              json_pack("{s:s, s:O, s:s, s:s, s:o?}", "provider", m->provider->name, "record",
-                                        m->shadow.record, "key", m->shadow.volume->key, "fs_root",
-                                        m->shadow.volume->fs_root, "storage",
+                              json_pack("{s:s, s:O, s:o, s:o, s:o?}", "provider", m->provider->name, "record",
+                                        m->shadow.record, "key", json_path(m->shadow.volume->key), "fs_root",
+                                        json_path(m->shadow.volume->fs_root), "storage",
                                         m->provider->own_storage ? NULL : json_path(m->shadow.storage_dir)));
   }
   return json_pack("{s:O, s:o, s:O, s:b, s:s}", "set", json_object_get(s->document, "set"), "records", records,

@@ -140,11 +140,12 @@ static json_t *volume_document(const struct umbra_client *client, const struct v
   json_t *attached = v->block_device != 0 ? cow_client_describe(v->block_device) : NULL;
   if (attached)
     note_reverting(client, attached, json_get_string_or(attached, "name", ""));
-  return json_pack("{s:o, s:s, s:s, s:s, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?, s:o}", "volume",
-                   json_path(v->mount_point), "key", v->key, "filesystem", v->fs_type, "source", v->source, "root",
-                   json_path(v->fs_root), "read_only", v->read_only, "device", v->block_path, "device_bytes",
-                   (json_int_t)v->block_bytes, "sector_bytes", (int)v->sector_bytes, "can_freeze", v->can_freeze,
-                   "freeze_why", v->can_freeze ? NULL : v->freeze_why, "attached", attached ? attached : json_null());
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:b, s:s?, s:I, s:i, s:b, s:s?, s:o}", "volume",
+                   json_path(v->mount_point), "key", json_path(v->key), "filesystem", v->fs_type, "source",
+                   json_path(v->source), "root", json_path(v->fs_root), "read_only", v->read_only, "device",
+                   v->block_path, "device_bytes", (json_int_t)v->block_bytes, "sector_bytes", (int)v->sector_bytes,
+                   "can_freeze", v->can_freeze, "freeze_why", v->can_freeze ? NULL : v->freeze_why, "attached",
+                   attached ? attached : json_null());
 }
 
 static int list_volumes(struct umbra_client *client, json_t **ret) {
@@ -251,11 +252,11 @@ static int list_writers(struct umbra_client *client, json_t **ret) {
 static json_t *storage_line(json_t *list, const char *directory) {
   size_t i;
   json_t *line;
-  json_array_foreach(list, i,
-                     line) if (strcmp(json_get_string_or(line, "directory", ""), directory) == 0) return line;
+  CLEANUP_JSON json_t *path = json_path(directory);
+  json_array_foreach(list, i, line) if (json_equal(json_object_get(line, "directory"), path)) return line;
   struct statvfs fs;
   bool known = statvfs(directory, &fs) == 0;
-  line = json_pack("{s:s, s:i, s:i, s:I, s:I}", "directory", directory, "shadows", 0, "used_bytes", 0, "free_bytes",
+  line = json_pack("{s:O, s:i, s:i, s:I, s:I}", "directory", path, "shadows", 0, "used_bytes", 0, "free_bytes",
                    known ? (json_int_t)(fs.f_bavail * fs.f_frsize) : 0, "size_bytes",
                    known ? (json_int_t)(fs.f_blocks * fs.f_frsize) : 0);
   (void)json_array_append_new(list, line);
@@ -301,26 +302,27 @@ static int list_storage(struct umbra_client *client, json_t **ret) {
   if (asprintf(&usual, "%s/storage", client->coordinator->state_dir) >= 0)
     (void)storage_line(list, usual);
   size_t i, j;
-  json_array_foreach(entries, i,
-                     entry){json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), j, shadow){
+  json_array_foreach(entries, i, entry) {
+    json_array_foreach(json_object_get(json_object_get(entry, "set"), "shadows"), j, shadow) {
       const json_t *made = json_object_get(json_object_get(entry, "records"), json_get_string_or(shadow, "id", ""));
       /* What keeps its shadow copies elsewhere has no part of a directory: of attached volumes their servers tell. */
-      if (!json_is_string(json_object_get(made, "storage")))
+      CLEANUP_FREE char *directory = NULL;
+      if (json_path_value(json_object_get(made, "storage"), &directory) < 0)
         continue;
-      json_t *line = storage_line(list, json_get_string_or(made, "storage", ""));
+      json_t *line = storage_line(list, directory);
       (void)json_object_set_new(line, "shadows", json_integer(json_get_integer_or(line, "shadows", 0) + 1));
       (void)json_object_set_new(
           line, "used_bytes",
           json_integer(json_get_integer_or(line, "used_bytes", 0) + json_get_integer_or(shadow, "storage_bytes", 0)));
-}
-}
-struct storage_list context = {.client = client, .list = list};
-r = cow_client_visit(client->coordinator->runtime_dir, attached_line, &context, &client->error);
-if (r < 0)
-  json_decref(list);
-else
-  *ret = list;
-return r;
+    }
+  }
+  struct storage_list context = {.client = client, .list = list};
+  r = cow_client_visit(client->coordinator->runtime_dir, attached_line, &context, &client->error);
+  if (r < 0)
+    json_decref(list);
+  else
+    *ret = list;
+  return r;
 }
 
 /* ---- the calls ---- */

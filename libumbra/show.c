@@ -344,11 +344,12 @@ int umbra_delete_oldest(struct umbra_client *client, const char *path, char **re
   r = -ENOENT;
   size_t i;
   json_t *entry;
+  CLEANUP_JSON json_t *key = json_path(volume->key);
   json_array_foreach(entries, i, entry) {
     const char *shadow_id;
     json_t *made;
     json_object_foreach(json_object_get(entry, "records"), shadow_id, made) {
-      if (r == -ENOENT && strcmp(json_get_string_or(made, "key", ""), volume->key) == 0) {
+      if (r == -ENOENT && json_equal(json_object_get(made, "key"), key)) {
         char *id = strdup(json_get_string_or(json_object_get(entry, "set"), "id", ""));
         r = delete_entry(client, entry, NULL);
         if (r >= 0)

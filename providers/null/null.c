@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * null: the smallest provider, and the tutorial.  Its "shadow copy" is the live volume itself, shown read-only, so it has no
- * instant of its own and is never chosen unless named.  It takes every step of a real one: it can be used to try
- * writers and to see the whole life of a set without copying a byte.
+ * null: the smallest provider, and the tutorial.  Its "shadow copy" is the live volume itself, shown read-only, so it
+ * has no instant of its own and is never chosen unless named.  It takes every step of a real one: it can be used to
+ * try writers and to see the whole life of a set without copying a byte.
  *
  * The volume is held all the same, so that `umbra create --provider null` shows what the hold costs here.
  */
 #include "providers/null/null.h"
+
+#include "common/json.h"
 
 #include <errno.h>
 
@@ -30,7 +32,7 @@ static int null_commit(struct shadow *s, struct umbra_error *err) {
 }
 
 static int null_postcommit(struct shadow *s, struct umbra_error *err) {
-  json_t *view = json_pack("{s:s, s:s, s:[]}", "kind", "tree", "path", s->volume->mount_point, "nested");
+  json_t *view = json_pack("{s:s, s:o, s:[]}", "kind", "tree", "path", json_path(s->volume->mount_point), "nested");
   if (!view || json_object_set_new(s->record, "view", view) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing the shadow copy");
   s->instant_lost = true;
