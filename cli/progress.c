@@ -31,7 +31,7 @@ void progress_clear(struct progress *p) {
 static void time_left(const struct progress *p, uint64_t done, uint64_t total, char *text, size_t size) {
   int64_t spent_ns = clock_monotonic_ns() - p->began_ns;
   *text = 0;
-  if (total == 0 || done == 0 || done > total || spent_ns < NS_PER_S)
+  if (total == 0 || done == 0 || done >= total || spent_ns < NS_PER_S)
     return;
   double left_s = (double)spent_ns / NS_PER_S * (double)(total - done) / (double)done;
   if (left_s < 90)

@@ -74,6 +74,40 @@ static int exclude_by_writers(struct backup *b, const json_t *document) {
   return 0;
 }
 
+/* ---- umbra's own places, which are not the user's data ---- */
+
+/* Where snapshots of a btrfs volume lie; in one, empty directories of it are seen. */
+static int exclude_snapshots(struct backup *b, const json_t *set) {
+  size_t i;
+  json_t *shadow;
+  json_array_foreach(json_object_get(set, "shadows"), i, shadow) {
+    CLEANUP_FREE char *mount_point = NULL;
+    if (strcmp(json_get_string_or(shadow, "filesystem", ""), "btrfs") != 0)
+      continue;
+    int r = json_path_value(json_object_get(shadow, "volume"), &mount_point);
+    if (r == 0)
+      r = backup_exclude_file_set(b, mount_point, ".umbra", false);
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+/* The usual storage: images of volumes and copies of their files, of this set and of others. The first of the list.
+ */
+static int exclude_storage(struct cli *cli, struct backup *b) {
+  char *text = NULL;
+  CLEANUP_FREE char *usual = NULL, *path = NULL;
+  int r = umbra_list(cli->client, "storage", &text);
+  if (r < 0)
+    return r;
+  CLEANUP_JSON json_t *document = cli_parse(text);
+  r = json_path_value(json_object_get(json_array_get(json_object_get(document, "storage"), 0), "directory"), &usual);
+  if (r == 0 && (path = realpath(usual, NULL)))
+    r = backup_exclude_file_set(b, path, "*", false);
+  return r;
+}
+
 /* What backup.json says beside what backup/ itself knows. */
 static json_t *describe(const json_t *document, const struct backup_sources *sources) {
   json_t *set = json_object_get(document, "set"), *writers = json_object_get(document, "documents");
@@ -228,8 +262,10 @@ static int save(struct cli *cli, struct umbra_set *set, const struct request *q,
   if (status == STATUS_DONE) {
     CLEANUP_JSON json_t *description = describe(document, &q->sources);
     int r = description ? exclude_by_writers(b, document) : -ENOMEM;
+    if (r == 0)
+      r = exclude_snapshots(b, o->set);
     if (r < 0)
-      (void)error_code(&err, r, "keeping the writers' documents");
+      (void)error_code(&err, r, "finding what is to be left out");
     if (r == 0)
       r = backup_save(b, shadows.volumes, shadows.count, before_ns, &err);
     if (r == 0)
@@ -276,7 +312,9 @@ static int backup(struct cli *cli, struct umbra_set *set, struct request *q) {
   backup_listen(b, &listener);
   if (backup_type(b) != q->type)
     fprintf(stderr, "umbra: '%s' holds no full backup of these sources to go on from: this becomes one\n", q->to);
-  int status = backup_with_set(cli, set, q, b);
+  int status = exclude_storage(cli, b) < 0 ? cli_failed(cli, "finding what is to be left out") : STATUS_DONE;
+  if (status == STATUS_DONE)
+    status = backup_with_set(cli, set, q, b);
   backup_free(b);
   return status;
 }
