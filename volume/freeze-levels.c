@@ -110,6 +110,27 @@ static void descend_superblock(struct descent *d, dev_t superblock) {
   }
 }
 
+/*
+ * The session whose volume this device is, whatever made the device: at DIRECTORY/mnt, beside a name for the device.
+ * Only root's, since a session may be anybody's, and looking beside it may then take as long as he likes. 0: none.
+ */
+static dev_t session_of_block(const struct volume_table *table, dev_t block) {
+  static const char below[] = "/mnt";
+  for (size_t i = 0; table->places->live && i < table->mounts.count; i++) {
+    const struct mount_entry *mount = &table->mounts.entries[i];
+    size_t length = strlen(mount->target), end = strlen(below);
+    CLEANUP_FREE char *path = NULL, *user = NULL;
+    struct stat st;
+    if (strcmp(mount->fs_type, VOLUME_SESSION_TYPE) != 0 || length <= end ||
+        strcmp(mount->target + length - end, below) != 0 || !mount_option(mount, "user_id", &user) || !user ||
+        strcmp(user, "0") != 0 || asprintf(&path, "%.*s/device", (int)(length - end), mount->target) < 0)
+      continue;
+    if (stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == block)
+      return mount->device;
+  }
+  return 0;
+}
+
 static void descend_block(struct descent *d, dev_t block) {
   dev_t below[BLOCK_BELOW_MAX];
   size_t count = block_below(d->table->places, block, below);
@@ -120,6 +141,9 @@ static void descend_block(struct descent *d, dev_t block) {
       block_backing_file(d->table->places, block, &file) ? superblock_of_loop(d->table, block, file) : 0;
   if (superblock != 0)
     add_superblock(d, superblock);
+  dev_t session = session_of_block(d->table, block);
+  if (session != 0)
+    add_superblock(d, session);
 }
 
 /* Lists the superblocks below volume in d, its own not among them unless it lies on itself. */

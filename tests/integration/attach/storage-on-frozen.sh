@@ -35,6 +35,16 @@ attached_volume v ext4 200M --storage "$WORK/below/storage" --chunk 4096
 findmnt -nro SOURCE "$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt" | grep -qx "umbra:block=[0-9:]*,superblock=$(mountpoint -d "$WORK/below")" ||
   fail "the session does not say what it lies on: $(findmnt -nro SOURCE "$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt")"
 make_sets "$WORK/v"
+# Also where another front made its device, of which only its name beside the session tells.
+make_volume other ext4 32M
+link=$UMBRA_RUNTIME_DIR/attached/$ATTACHED/device
+device=$(readlink "$link")
+levels() { "$BUILD/tests/volume-show" "$WORK/other" "$WORK/below" | jq -c '[.[].level]'; }
+"$BUILD/tests/volume-show" "$WORK/other" "$WORK/below" >"$WORK/show"
+[ "$(levels)" = '[0,0]' ] || fail "a volume that has nothing to do with it: $(cat "$WORK/show")"
+ln -sfn "$DEVICE" "$link"
+[ "$(levels)" = '[0,1]' ] || fail "the device of another front: $(levels)"
+ln -sfn "$device" "$link"
 unmount_alone "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
 
