@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
@@ -31,6 +32,7 @@ enum {
   BACKGROUND_MAX = 512,
   NAME_BYTES_MAX = 255,
   FOREVER_S = 1 << 30,
+  OUT_BYTES = 4096,
   BODY_BYTES = COW_REQUEST_BYTES_MAX + COW_BUFFER_ALIGNMENT,
   BODIES_BYTES = 4 * BODY_BYTES, /* of a thread's requests together */
 };
@@ -44,9 +46,22 @@ struct open_shadow {
   struct cow_shadow *shadow;
 };
 
+/* The answer is out_bytes of out and data_bytes of data; no out: none. */
+struct fuse_request {
+  unsigned char head[FUSE_FRONT_HEAD_BYTES];
+  unsigned char *body;          /* BODY_BYTES, aligned */
+  size_t length_bytes;          /* of both */
+  unsigned char out[OUT_BYTES]; /* the answer's header and, unless data is set, all of it */
+  size_t out_bytes;
+  const unsigned char *data; /* follows out; in body */
+  size_t data_bytes;
+};
+
 struct server_thread {
   struct fuse_front *front;
   pthread_t thread;
+  struct io_uring ring; /* through which answers go together */
+  bool ring_works;
   unsigned char *bodies;
   struct fuse_request requests[FUSE_FRONT_BATCH_MAX];
 };
@@ -414,33 +429,6 @@ static void answer_other(struct fuse_front *f, struct fuse_request *r) {
   answer(r, -ENOSYS, NULL, 0);
 }
 
-static void done_with(struct fuse_front *f, struct fuse_request *r,
-                      void (*done)(struct fuse_front *f, struct fuse_request *r)) {
-  if (done)
-    done(f, r);
-}
-
-void fuse_front_answer(struct fuse_front *f, struct fuse_request *requests, size_t count,
-                       void (*done)(struct fuse_front *f, struct fuse_request *r)) {
-  struct cow_request together[FUSE_FRONT_BATCH_MAX];
-  size_t whose[FUSE_FRONT_BATCH_MAX], others[FUSE_FRONT_BATCH_MAX], n = 0, other_count = 0;
-  for (size_t i = 0; i < count; i++)
-    if (for_engine(f, &requests[i], &together[n]))
-      whose[n++] = i;
-    else
-      others[other_count++] = i;
-  if (n > 0)
-    cow_engine_run(f->engine, together, n);
-  for (size_t i = 0; i < n; i++) {
-    answer_from_engine(&requests[whose[i]], &together[i]);
-    done_with(f, &requests[whose[i]], done);
-  }
-  for (size_t i = 0; i < other_count; i++) {
-    answer_other(f, &requests[others[i]]);
-    done_with(f, &requests[others[i]], done);
-  }
-}
-
 /* How much of its body a request needs: what came, or what is to be read into it. */
 static size_t body_bytes(const struct fuse_request *r) {
   size_t bytes = r->length_bytes > FUSE_FRONT_HEAD_BYTES ? r->length_bytes - FUSE_FRONT_HEAD_BYTES : 0;
@@ -494,20 +482,86 @@ static size_t receive(struct server_thread *t) {
   return count > 0 ? (size_t)count : 0;
 }
 
-static void send_answer(struct fuse_front *f, struct fuse_request *r) {
-  struct iovec parts[] = {{r->out, r->out_bytes}, {(void *)r->data, r->data_bytes}};
-  int parts_count = r->data_bytes > 0 ? 2 : 1;
+static unsigned answer_parts(const struct fuse_request *r, struct iovec parts[2]) {
+  parts[0] = (struct iovec){(void *)r->out, r->out_bytes};
+  parts[1] = (struct iovec){(void *)r->data, r->data_bytes};
+  return r->data_bytes > 0 ? 2 : 1;
+}
+
+static void send_answer(struct fuse_front *f, const struct fuse_request *r) {
+  struct iovec parts[2];
+  unsigned count = answer_parts(r, parts);
   /* ENOENT: nobody waits for it any more. What is short for a moment must not leave a request without an answer. */
-  while (r->out_bytes > 0 && writev(f->fd, parts, parts_count) < 0 &&
+  while (r->out_bytes > 0 && writev(f->fd, parts, (int)count) < 0 &&
          (errno == ENOMEM || errno == EINTR || errno == EAGAIN))
     (void)poll(NULL, 0, 1);
+}
+
+/* In one call: between answers that are written one by one, whoever waited for the first takes the processor. */
+static void send_together(struct server_thread *t, struct fuse_request *const answered[], size_t count) {
+  struct iovec parts[FUSE_FRONT_BATCH_MAX][2];
+  bool alone[FUSE_FRONT_BATCH_MAX] = {false};
+  for (size_t i = 0; i < count; i++) {
+    struct io_uring_sqe *entry = io_uring_get_sqe(&t->ring);
+    io_uring_prep_writev(entry, t->front->fd, parts[i], answer_parts(answered[i], parts[i]), 0);
+    io_uring_sqe_set_data64(entry, i);
+  }
+  for (size_t submitted = 0; submitted < count;) {
+    int n = io_uring_submit_and_wait(&t->ring, (unsigned)count);
+    submitted += n > 0 ? (size_t)n : 0;
+    if (n < 0)
+      (void)poll(NULL, 0, 1); /* short of something for a moment */
+  }
+  for (size_t done = 0; done < count;) {
+    struct io_uring_cqe *completion;
+    if (io_uring_wait_cqe(&t->ring, &completion) < 0)
+      continue;
+    /* EAGAIN: a kernel (before 6.10) that does not look whether a descriptor without FMODE_NOWAIT would block. */
+    t->ring_works = t->ring_works && completion->res != -EAGAIN;
+    alone[io_uring_cqe_get_data64(completion)] = completion->res < 0 && completion->res != -ENOENT;
+    io_uring_cqe_seen(&t->ring, completion);
+    done++;
+  }
+  for (size_t i = 0; i < count; i++)
+    if (alone[i])
+      send_answer(t->front, answered[i]);
+}
+
+static void send_answers(struct server_thread *t, struct fuse_request *const answered[], size_t count) {
+  if (count > 1 && t->ring_works)
+    send_together(t, answered, count);
+  else
+    for (size_t i = 0; i < count; i++)
+      send_answer(t->front, answered[i]);
+}
+
+/* Reads and writes of the live volume together, then the others in turn. */
+static void answer_requests(struct server_thread *t, size_t count) {
+  struct fuse_front *f = t->front;
+  struct cow_request together[FUSE_FRONT_BATCH_MAX];
+  struct fuse_request *whose[FUSE_FRONT_BATCH_MAX], *others[FUSE_FRONT_BATCH_MAX];
+  size_t n = 0, other_count = 0;
+  for (size_t i = 0; i < count; i++)
+    if (for_engine(f, &t->requests[i], &together[n]))
+      whose[n++] = &t->requests[i];
+    else
+      others[other_count++] = &t->requests[i];
+  if (n > 0)
+    cow_engine_run(f->engine, together, n);
+  for (size_t i = 0; i < n; i++)
+    answer_from_engine(whose[i], &together[i]);
+  send_answers(t, whose, n);
+  for (size_t i = 0; i < other_count; i++) {
+    answer_other(f, others[i]);
+    send_answer(f, others[i]);
+  }
 }
 
 static void *serve(void *context) {
   struct server_thread *t = context;
   memory_touch_stack();
   for (size_t count; (count = receive(t)) > 0;)
-    fuse_front_answer(t->front, t->requests, count, send_answer);
+    answer_requests(t, count);
   return NULL;
 }
 
@@ -535,6 +589,12 @@ static int ask_again(int fd, struct umbra_error *err) {
   return 0;
 }
 
+static void close_thread(struct server_thread *t) {
+  if (t->ring.ring_fd >= 0)
+    io_uring_queue_exit(&t->ring);
+  free(t->bodies);
+}
+
 static int start_threads(struct fuse_front *f, unsigned threads, struct umbra_error *err) {
   f->threads = calloc(threads, sizeof *f->threads);
   if (!f->threads)
@@ -545,9 +605,13 @@ static int start_threads(struct fuse_front *f, unsigned threads, struct umbra_er
     t->bodies = aligned_alloc(COW_BUFFER_ALIGNMENT, BODIES_BYTES);
     if (t->bodies)
       memset(t->bodies, 0, BODIES_BYTES); /* in memory from now on */
+    /* It may be forbidden (kernel.io_uring_disabled): then they go one by one. */
+    t->ring_works = io_uring_queue_init(FUSE_FRONT_BATCH_MAX, &t->ring, 0) == 0;
+    if (!t->ring_works)
+      t->ring.ring_fd = -1;
     int code = t->bodies ? -pthread_create(&t->thread, NULL, serve, t) : -ENOMEM;
     if (code < 0) {
-      free(t->bodies);
+      close_thread(t);
       return error_code(err, code, "starting a thread");
     }
     f->thread_count++;
@@ -589,7 +653,7 @@ void fuse_front_stop(struct fuse_front *f) {
     (void)eventfd_write(f->stop_event, 1);
   for (unsigned i = 0; i < f->thread_count; i++) {
     (void)pthread_join(f->threads[i].thread, NULL);
-    free(f->threads[i].bodies);
+    close_thread(&f->threads[i]);
   }
   for (size_t i = 0; i < COW_SHADOWS_MAX; i++)
     cow_shadow_close(f->open[i].shadow);

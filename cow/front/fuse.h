@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-enum { FUSE_FRONT_THREADS_MAX = 128, FUSE_FRONT_THREADS_DEFAULT = 4, FUSE_FRONT_BATCH_MAX = 32 };
+enum { FUSE_FRONT_THREADS_MAX = 128, FUSE_FRONT_THREADS_DEFAULT = 2, FUSE_FRONT_BATCH_MAX = 32 };
 #define FUSE_FRONT_VOLUME "volume"
 #define FUSE_FRONT_SHADOW "shadow-"
 
@@ -37,26 +37,7 @@ void fuse_front_stop(struct fuse_front *f);
 /* The session's file `volume` as a front: whoever attaches puts a loop device over it. */
 extern const struct front front_fuse;
 
-/*
- * What the threads do, for tests and fuzzing. head: the first FUSE_FRONT_HEAD_BYTES of a request, body: the rest,
- * aligned, length_bytes of both. The answer is out_bytes of out and data_bytes of data, which is in body; no out:
- * none.
- */
-enum { FUSE_FRONT_HEAD_BYTES = 80, FUSE_FRONT_OUT_BYTES = 4096 };
-struct fuse_request {
-  unsigned char head[FUSE_FRONT_HEAD_BYTES];
-  unsigned char *body; /* COW_REQUEST_BYTES_MAX + COW_BUFFER_ALIGNMENT, aligned */
-  size_t length_bytes;
-  unsigned char out[FUSE_FRONT_OUT_BYTES]; /* the answer's header and, unless data is set, all of it */
-  size_t out_bytes;
-  const unsigned char *data; /* follows out */
-  size_t data_bytes;
-};
-/*
- * Answers count (at most FUSE_FRONT_BATCH_MAX) requests: reads and writes of the live volume together, then the
- * others in turn. done(), unless NULL, is called as soon as one has its answer.
- */
-void fuse_front_answer(struct fuse_front *f, struct fuse_request *requests, size_t count,
-                       void (*done)(struct fuse_front *f, struct fuse_request *r));
+/* A request is read in two parts: so much of it, then the rest, which is aligned for the engine. */
+enum { FUSE_FRONT_HEAD_BYTES = 80 };
 
 #endif
