@@ -5,6 +5,7 @@
 #include "common/json.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const char *attached_text(const json_t *attached, char buffer[ATTACHED_TEXT_BYTES]) {
   const char *name = json_get_string_or(attached, "name", "?"), *why = json_get_string_or(attached, "why", NULL);
@@ -21,9 +22,10 @@ const char *attached_text(const json_t *attached, char buffer[ATTACHED_TEXT_BYTE
     (void)snprintf(dropped, sizeof dropped, " (%" JSON_INTEGER_FORMAT " of them dropped)", dropped_count);
   (void)snprintf(
       buffer, ATTACHED_TEXT_BYTES,
-      "attached as %s (origin %s, front %s), shadow copies %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+      "attached as %s (origin %s, front %s%s), shadow copies %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
       "%s, storage %s of %s in '%s'%s",
       name, json_get_string_or(attached, "origin", "?"), json_get_string_or(attached, "front", "?"),
+      strcmp(json_get_string_or(attached, "way", ""), "direct") == 0 ? ", written to directly" : "",
       json_get_integer_or(attached, "shadows", 0) + dropped_count, json_get_integer_or(attached, "shadows_max", 0),
       dropped, cli_size(json_get_integer_or(attached, "used_bytes", 0), used),
       cli_size(json_get_integer_or(attached, "limit_bytes", 0), limit), json_get_string_or(attached, "storage", "?"),

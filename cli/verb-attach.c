@@ -18,7 +18,8 @@ enum {
   OPTION_FORCE,
   OPTION_RESTART,
   OPTION_ALL,
-  OPTION_PERSISTENT
+  OPTION_PERSISTENT,
+  OPTION_DM
 };
 
 static const struct option attach_options[] = {
@@ -28,6 +29,7 @@ static const struct option attach_options[] = {
     {"full", required_argument, NULL, OPTION_FULL},
     {"front", required_argument, NULL, OPTION_FRONT},
     {"persistent", no_argument, NULL, OPTION_PERSISTENT},
+    {"dm", required_argument, NULL, OPTION_DM},
     {"all", no_argument, NULL, OPTION_ALL},
     {NULL, 0, NULL, 0},
 };
@@ -37,9 +39,13 @@ static const struct option detach_options[] = {
     {"restart", no_argument, NULL, OPTION_RESTART},
     {NULL, 0, NULL, 0},
 };
-static const char *const names[] = {
-    [OPTION_STORAGE] = "storage", [OPTION_LIMIT] = "limit", [OPTION_CHUNK] = "chunk",
-    [OPTION_FULL] = "full",       [OPTION_FRONT] = "front", [OPTION_PERSISTENT] = "persistent"};
+static const char *const names[] = {[OPTION_STORAGE] = "storage",
+                                    [OPTION_LIMIT] = "limit",
+                                    [OPTION_CHUNK] = "chunk",
+                                    [OPTION_FULL] = "full",
+                                    [OPTION_FRONT] = "front",
+                                    [OPTION_PERSISTENT] = "persistent",
+                                    [OPTION_DM] = "dm"};
 
 static int attach_all(struct cli *cli) {
   size_t count = 0;
@@ -130,6 +136,8 @@ const struct verb verb_attach = {
             "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"
             "  --front FRONT     what makes it a block device: fuse (default)\n"
             "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
+            "  --dm WHEN         use device-mapper, so that writes go to DEVICE directly while there is no\n"
+            "                    shadow copy: auto (default), yes, no\n"
             "  --all             those that umbratab(5) lists and that are not attached yet\n",
     .options = attach_options,
     .run = run_attach,

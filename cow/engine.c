@@ -373,6 +373,17 @@ int cow_engine_commit(struct cow_engine *e, const char *id, bool held) {
   return r;
 }
 
+bool cow_engine_rest(struct cow_engine *e) {
+  for (size_t i = 0; i < COW_SHADOWS_MAX; i++) {
+    enum cow_shadow_state state = cow_shadow_state_of(&e->arena->header->shadows[i]);
+    if (state == COW_SHADOW_BEGUN || state == COW_SHADOW_LIVE)
+      return false;
+  }
+  if (e->ledger)
+    cow_witness_rest(e->ledger);
+  return true;
+}
+
 static int not_found(const char *id, struct umbra_error *err) {
   return error_set(err, -ENOENT, UMBRA_REASON_NOT_FOUND, "the volume has no shadow copy %s", id);
 }

@@ -111,6 +111,12 @@ int cow_engine_settle(struct cow_engine *e, const char *id, struct umbra_error *
 int cow_engine_make_writable(struct cow_engine *e, const char *id, struct umbra_error *err);
 int cow_engine_seal(struct cow_engine *e, const char *id, struct umbra_error *err);
 
+/*
+ * True: no shadow copy is begun or live, and until the next begin the volume may be written to without the engine
+ * (DESIGN.md, M2). Who writes so must have ended before that begin.
+ */
+bool cow_engine_rest(struct cow_engine *e);
+
 /* -EBUSY while open, unless force: readers then get EIO. Space comes back in the background. */
 int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct umbra_error *err);
 /* All live ones, each with an event. */

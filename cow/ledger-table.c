@@ -144,6 +144,12 @@ void cow_witness_after(struct cow_ledger *l, bool failed) {
   pthread_mutex_unlock(&l->witness);
 }
 
+void cow_witness_rest(struct cow_ledger *l) {
+  pthread_mutex_lock(&l->witness);
+  l->watching = false;
+  pthread_mutex_unlock(&l->witness);
+}
+
 int cow_witness_settle(struct cow_ledger *l) {
   int r = 0;
   pthread_mutex_lock(&l->witness);

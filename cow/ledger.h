@@ -63,6 +63,8 @@ struct cow_witness_write {
 };
 void cow_witness_before(struct cow_ledger *l, const struct cow_witness_write *writes, size_t count, bool kept);
 void cow_witness_after(struct cow_ledger *l, bool failed);
+/* There is no such shadow copy, and writes may pass unseen from now on: the next settle looks again. */
+void cow_witness_rest(struct cow_ledger *l);
 /* Before the first such shadow copy is recorded; the origin is flushed. */
 int cow_witness_settle(struct cow_ledger *l);
 

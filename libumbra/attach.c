@@ -12,6 +12,7 @@
 #include "coordinator/catalog.h"
 #include "cow/front/fuse.h"
 #include "cow/serve/client.h"
+#include "cow/serve/mapped.h"
 #include "cow/serve/seat.h"
 #include "cow/storage.h"
 #include "view/loop.h"
@@ -45,6 +46,9 @@ struct attaching {
   uint32_t chunk_bytes, wanted_chunk_bytes;
   const char *storage, *front;
   bool persistent;
+  enum { DM_AUTO, DM_YES, DM_NO } dm;
+  bool mapping, mapping_failed; /* the volume is to be device-mapper's */
+  int alone_fd;                 /* then: has the origin until device-mapper has */
   char mount[PATH_MAX + 8];
   bool directory_made, mounted, started;
 };
@@ -102,6 +106,11 @@ static int take_option(struct attaching *a, const char *name, const char *value)
     a->chunk_bytes = a->wanted_chunk_bytes = (uint32_t)number;
     return 0;
   }
+  for (int i = DM_AUTO; strcmp(name, "dm") == 0 && i <= DM_NO; i++)
+    if (strcmp(value, (const char *[]){[DM_AUTO] = "auto", [DM_YES] = "yes", [DM_NO] = "no"}[i]) == 0) {
+      a->dm = i;
+      return 0;
+    }
   for (uint32_t i = 0; strcmp(name, "full") == 0 && i < sizeof policies / sizeof policies[0]; i++)
     if (strcmp(policies[i], value) == 0) {
       a->seat->full_policy = i;
@@ -125,8 +134,13 @@ static int open_device(struct attaching *a, const char *device, int *ret_fd) {
   if (ioctl(fd, BLKGETSIZE64, &a->device_bytes) < 0 || ioctl(fd, BLKSSZGET, &block_bytes) < 0)
     return error_errno(a->err, "asking device '%s' for its size", device);
   a->seat->front_seat.logical_block_bytes = (uint32_t)block_bytes;
-  *ret_fd = take_fd(&fd);
-  return 0;
+  if (!a->mapping) {
+    *ret_fd = take_fd(&fd);
+    return 0;
+  }
+  a->alone_fd = take_fd(&fd);
+  *ret_fd = open(device, O_RDWR | O_DIRECT | O_CLOEXEC);
+  return *ret_fd < 0 ? error_errno(a->err, "opening device '%s'", device) : 0;
 }
 
 /* An image file. Exclusive against others who lock it (flock(2)), and against loop devices over it, which do not. */
@@ -161,6 +175,13 @@ static int open_origin(struct attaching *a, const char *origin) {
     return error_errno(a->err, "opening '%s'", origin);
   if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
     return error_set(a->err, -ENOTBLK, UMBRA_REASON_INVALID, "'%s' is neither a block device nor a file", origin);
+  if (S_ISREG(st.st_mode) && a->dm == DM_YES)
+    return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID,
+                     "device-mapper needs a block device: make one of '%s' (losetup --find --show) and attach that",
+                     origin);
+  a->mapping = S_ISBLK(st.st_mode) && a->dm != DM_NO && mapper_usable(a->dm == DM_YES ? a->err : NULL) >= 0;
+  if (a->dm == DM_YES && !a->mapping)
+    return -EOPNOTSUPP;
   /* What is told of it must hold in every directory. */
   if (S_ISREG(st.st_mode) && !realpath(origin, a->seat->origin))
     return error_errno(a->err, "resolving '%s'", origin);
@@ -316,10 +337,17 @@ static int publish(struct attaching *a, char **ret_path) {
   if (r < 0)
     return r;
   memcpy(a->seat->device, a->seat->front_device, sizeof a->seat->device);
+  if (a->mapping)
+    r = attached_map(a->seat, a->fds[SEAT_ORIGIN], &a->alone_fd, a->device_bytes, a->err);
+  a->mapping_failed = r < 0;
+  if (r < 0)
+    return r;
   return attached_device_name(a->seat, ret_path, a->err);
 }
 
 static void undo(struct attaching *a) {
+  if (atomic_load(&a->seat->mapped))
+    (void)attached_unmap(a->seat->directory, a->seat->origin, NULL);
   (void)attached_device_hide(a->seat->front, a->seat->front_device, a->seat->directory, NULL);
   if (a->started)
     (void)say_word(a->seat->directory, "end", NULL);
@@ -339,7 +367,7 @@ static int choose_front(struct attaching *a) {
 }
 
 static int attach(struct attaching *a, const char *device, const char *name,
-                  const struct umbra_attach_option *options, size_t option_count, char **ret_path) {
+                  const struct umbra_attach_option *options, size_t option_count, bool may_map, char **ret_path) {
   (void)snprintf(a->seat->name, sizeof a->seat->name, "%s", name);
   (void)snprintf(a->seat->directory, sizeof a->seat->directory, "%s/attached", a->client->coordinator->runtime_dir);
   int r = fd_make_directories(a->seat->directory, 0755);
@@ -351,8 +379,11 @@ static int attach(struct attaching *a, const char *device, const char *name,
   for (size_t i = 0; i < option_count; i++)
     if ((r = take_option(a, options[i].name, options[i].value)) < 0)
       return r;
-  if ((r = choose_front(a)) < 0 || (r = open_origin(a, device)) < 0 || (r = open_storage(a)) < 0 ||
-      (r = make_arena(a)) < 0 || (r = find_program(a)) < 0 || (r = make_directory(a)) < 0 ||
+  if (!may_map)
+    a->dm = DM_NO;
+  if ((r = attached_clear_left(name, a->seat->directory, a->err)) < 0 || (r = choose_front(a)) < 0 ||
+      (r = open_origin(a, device)) < 0 || (r = open_storage(a)) < 0 || (r = make_arena(a)) < 0 ||
+      (r = find_program(a)) < 0 || (r = make_directory(a)) < 0 ||
       (r = listen_at(a, "control", &a->fds[SEAT_CONTROL])) < 0 ||
       (r = listen_at(a, "supervise", &a->fds[SEAT_SUPERVISE])) < 0 || (r = start_programs(a)) < 0)
     return r;
@@ -364,12 +395,13 @@ static int attach(struct attaching *a, const char *device, const char *name,
   return r;
 }
 
-int umbra_attach(struct umbra_client *client, const char *device, const char *name,
-                 const struct umbra_attach_option *options, size_t option_count, char **ret_path) {
-  int r = client_prepare(client);
-  if (r < 0)
-    return r;
-  struct attaching a = {.client = client, .err = &client->error, .chunk_bytes = COW_CHUNK_BYTES_DEFAULT};
+/* *ret_again: it failed for device-mapper's sake, and need not be device-mapper's. */
+static int attach_once(struct umbra_client *client, const char *device, const char *name,
+                       const struct umbra_attach_option *options, size_t option_count, bool may_map, bool *ret_again,
+                       char **ret_path) {
+  struct attaching a = {
+      .client = client, .err = &client->error, .chunk_bytes = COW_CHUNK_BYTES_DEFAULT, .alone_fd = -1};
+  int r;
   for (int i = 0; i < SEAT_FDS_END; i++)
     a.fds[i] = -1;
   if (!name_valid(name))
@@ -379,14 +411,30 @@ int umbra_attach(struct umbra_client *client, const char *device, const char *na
     return r;
   for (int i = 0; i < COW_REGIONS; i++)
     a.arena.fds[i] = -1;
-  r = attach(&a, device, name, options, option_count, ret_path);
+  r = attach(&a, device, name, options, option_count, may_map, ret_path);
   if (r < 0)
     undo(&a);
+  *ret_again = r < 0 && a.mapping && a.mapping_failed && a.dm == DM_AUTO;
   cow_arena_done(&a.arena);
   (void)munmap(a.seat, sizeof *a.seat);
   for (int i = SEAT_CONFIG; i < SEAT_FDS_END; i++)
     cleanup_close_fd(&a.fds[i]);
+  cleanup_close_fd(&a.alone_fd);
   return r;
+}
+
+int umbra_attach(struct umbra_client *client, const char *device, const char *name,
+                 const struct umbra_attach_option *options, size_t option_count, char **ret_path) {
+  bool again = false;
+  int r = client_prepare(client);
+  if (r >= 0)
+    r = attach_once(client, device, name, options, option_count, true, &again, ret_path);
+  if (!again)
+    return r;
+  coordinator_warn(client->coordinator, "attaching '%s' without device-mapper, all I/O goes through the engine: %s",
+                   name, client->error.message);
+  error_clear(&client->error);
+  return attach_once(client, device, name, options, option_count, false, &again, ret_path);
 }
 
 int attached_directory_of(struct umbra_client *client, const char *name, char **ret) {
@@ -433,6 +481,19 @@ static int delete_sets_of(struct umbra_client *client, const char *directory) {
   return r;
 }
 
+/* Both its programs died: what device-mapper has of it, if anything. */
+static int detach_dead(struct umbra_client *client, const char *name, const char *directory) {
+  int r = attached_clear_left(name, directory, &client->error);
+  if (r == 0)
+    return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND, "no volume is attached as '%s'", name);
+  if (r < 0)
+    return r;
+  attached_device_unname(name);
+  (void)fd_remove_tree(AT_FDCWD, directory);
+  error_clear(&client->error);
+  return 0;
+}
+
 int umbra_detach(struct umbra_client *client, const char *name, int force) {
   CLEANUP_FREE char *directory = NULL;
   CLEANUP_CLOSE int fd = -1, alone = -1;
@@ -444,7 +505,7 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
   if (r >= 0)
     r = cow_client_connect(directory, &fd, &client->error);
   if (r == -ENOENT)
-    return error_set(&client->error, r, UMBRA_REASON_NOT_FOUND, "no volume is attached as '%s'", name);
+    return detach_dead(client, name, directory);
   if (r < 0)
     return r;
   r = cow_client_call(fd, json_pack("{s:s}", "do", "status"), CALL_TIMEOUT_MS, &status, &client->error);
@@ -465,10 +526,19 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
   bool published = device[0] != '\0';
   if (published)
     r = attached_open_alone(client, device, O_RDONLY, &alone);
+  /* An earlier detach may have come as far as that. */
+  if (r == -ENOENT && json_get_boolean_or(status, "mapped", false))
+    r = 0;
   if (r >= 0)
     r = attached_let_go(client, directory);
   if (r >= 0)
     r = delete_sets_of(client, directory);
+  if (r >= 0 && json_get_boolean_or(status, "mapped", false)) {
+    /* Device-mapper removes what nobody has open. Should somebody be faster, it stays what it is. */
+    cleanup_close_fd(&alone);
+    alone = -1;
+    r = attached_unmap(directory, json_get_string_or(status, "origin", ""), &client->error);
+  }
   if (r >= 0)
     r = attached_device_hide(front, front_device, directory, &client->error);
   cleanup_close_fd(&alone);

@@ -67,8 +67,8 @@ int cow_client_list(const char *directory, json_t **ret, struct umbra_error *err
 /*
  * What people want to know of the attached volume that this block device is:
  *   {"name", "origin", "storage", "shadows", "dropped", "shadows_max", "used_bytes", "limit_bytes", "over_warning",
- * "why": null} or, of one that cannot be asked, {"name", "why": "…"}. NULL: it is none, or there is no memory. The
- * caller's. Waits for the server.
+ * "way", "why": null} or, of one that cannot be asked, {"name", "why": "…"}. NULL: it is none, or there is no memory.
+ * The caller's. Waits for the server.
  */
 json_t *cow_client_describe(dev_t device);
 

@@ -21,6 +21,7 @@ struct connection {
 struct control {
   const struct seat *seat;
   struct cow_engine *engine;
+  struct route *route;
   pthread_mutex_t lock; /* connections; a leaf, as is events_lock */
   pthread_cond_t change;
   struct connection connections[COW_CONNECTIONS_MAX];
@@ -46,11 +47,15 @@ struct control *control_new(const struct seat *seat) {
 
 void control_set_engine(struct control *c, struct cow_engine *engine) { c->engine = engine; }
 
+void control_set_route(struct control *c, struct route *route) { c->route = route; }
+
 void control_note_event(const struct cow_event *event, void *control) {
   struct control *c = control;
   pthread_mutex_lock(&c->events_lock);
   c->events[c->event_count++ % COW_EVENTS_KEPT] = *event;
   pthread_mutex_unlock(&c->events_lock);
+  if (event->kind == COW_EVENT_DROPPED && c->route) /* none yet: told of at the start */
+    route_wake(c->route);
 }
 
 static json_t *failure(int code, const struct umbra_error *err) {
@@ -69,17 +74,25 @@ static int do_begin(struct control *c, const json_t *request, char begun[37], js
   (void)ret;
   if (begun[0] != '\0')
     return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "this connection is making shadow copy %s", begun);
-  int r = cow_engine_begin(c->engine, id_of(request), err);
+  int r = route_require_engine(c->route, err);
   if (r < 0)
     return r;
+  r = cow_engine_begin(c->engine, id_of(request), err);
+  route_release(c->route);
+  if (r < 0) {
+    route_wake(c->route);
+    return r;
+  }
   if (json_is_true(json_object_get(request, "keep")))
     r = cow_engine_keep(c->engine, id_of(request), err);
   if (r >= 0 && json_is_true(json_object_get(request, "writable")))
     r = cow_engine_make_writable(c->engine, id_of(request), err);
-  if (r < 0)
-    (void)cow_engine_abort(c->engine, id_of(request), NULL);
-  else
+  if (r >= 0) {
     (void)snprintf(begun, 37, "%s", id_of(request));
+    return 0;
+  }
+  (void)cow_engine_abort(c->engine, id_of(request), NULL);
+  route_wake(c->route);
   return r;
 }
 
@@ -100,7 +113,9 @@ static int do_abort(struct control *c, const json_t *request, char begun[37], js
   (void)ret;
   if (strcmp(begun, id_of(request)) == 0)
     begun[0] = '\0';
-  return cow_engine_abort(c->engine, id_of(request), err);
+  int r = cow_engine_abort(c->engine, id_of(request), err);
+  route_wake(c->route);
+  return r;
 }
 
 static int do_settle(struct control *c, const json_t *request, char begun[37], json_t **ret,
@@ -120,7 +135,16 @@ static int do_delete(struct control *c, const json_t *request, char begun[37], j
                      struct umbra_error *err) {
   (void)begun;
   (void)ret;
-  return cow_engine_delete(c->engine, id_of(request), json_is_true(json_object_get(request, "force")), err);
+  int r = cow_engine_delete(c->engine, id_of(request), json_is_true(json_object_get(request, "force")), err);
+  route_wake(c->route);
+  return r;
+}
+
+static int do_route(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
+  (void)request;
+  (void)begun;
+  (void)ret;
+  return route_decide(c->route, err);
 }
 
 static int do_list(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
@@ -176,10 +200,13 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
                    (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows, "dropped", dropped, "shadows_max",
                    (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent", c->seat->storage_start_bytes > 0,
                    "overlay_bytes", (json_int_t)s.overlay_bytes);
-  if (*ret && json_object_update_new(*ret, json_pack("{s:s, s:s%, s:s}", "front", c->seat->front, "front_why",
-                                                     c->seat->front_why,
-                                                     strnlen(c->seat->front_why, sizeof c->seat->front_why),
-                                                     "front_device", c->seat->front_device)) < 0) {
+  if (!*ret ||
+      json_object_update_new(*ret,
+                             json_pack("{s:s, s:s%, s:s}", "front", c->seat->front, "front_why", c->seat->front_why,
+                                       strnlen(c->seat->front_why, sizeof c->seat->front_why), "front_device",
+                                       c->seat->front_device)) < 0 ||
+      json_object_update_new(*ret, json_pack("{s:b, s:s}", "mapped", atomic_load(&c->seat->mapped) != 0, "way",
+                                             route_is_direct(c->route) ? "direct" : "engine")) < 0) {
     json_decref(*ret);
     *ret = NULL;
   }
@@ -257,7 +284,7 @@ static const struct verb {
 } verbs[] = {
     {"seal", do_seal},     {"begin", do_begin},   {"commit", do_commit}, {"abort", do_abort},
     {"delete", do_delete}, {"settle", do_settle}, {"list", do_list},     {"status", do_status},
-    {"diff", do_diff},     {"revert", do_revert}, {"events", do_events},
+    {"diff", do_diff},     {"revert", do_revert}, {"events", do_events}, {"route", do_route},
 };
 
 json_t *control_answer(struct control *c, const json_t *request, char begun[37]) {
@@ -294,8 +321,10 @@ static void *serve_connection(void *context) {
   CLEANUP_FREE char *buffer = malloc(COW_MESSAGE_BYTES_MAX);
   while (buffer && answer_one(c, mine->fd, buffer, begun))
     ;
-  if (begun[0] != '\0')
+  if (begun[0] != '\0') {
     (void)cow_engine_abort(c->engine, begun, NULL);
+    route_wake(c->route);
+  }
   pthread_mutex_lock(&c->lock);
   (void)close(mine->fd);
   mine->fd = -1;

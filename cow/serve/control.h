@@ -7,6 +7,7 @@
 
 #include "cow/engine.h"
 #include "cow/serve/client.h"
+#include "cow/serve/route.h"
 #include "cow/serve/seat.h"
 
 #include <jansson.h>
@@ -16,6 +17,8 @@ struct control;
 /* Borrows seat; the engine is given when it exists, since its events come here. NULL: out of memory. */
 struct control *control_new(const struct seat *seat);
 void control_set_engine(struct control *c, struct cow_engine *engine);
+/* Likewise, before the first connection. */
+void control_set_route(struct control *c, struct route *route);
 
 /* For cow_engine_options.event: keeps it. Never blocks for long, allocates nothing. */
 void control_note_event(const struct cow_event *event, void *control);

@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "cow/serve/client.h"
+#include "cow/serve/route.h"
 #include "cow/serve/server.h"
 #include "cow/serve/supervisor.h"
 
@@ -16,7 +17,10 @@
 static const struct role {
   const char *name;
   int (*run)(struct umbra_error *err);
-} roles[] = {{"supervise", supervisor_main}, {"serve", server_main}};
+} roles[] = {{"supervise", supervisor_main},
+             {"serve", server_main},
+             {"direct", route_main_direct},
+             {"through-engine", route_main_through_engine}};
 
 static int print_name(const char *number) {
   unsigned numbers[2];

@@ -45,6 +45,8 @@ struct seat {
   /* Once they are there: the block device that the front shows, and the one that is the volume to everybody. By who
    * attached. */
   char front_device[SEAT_DEVICE_BYTES], device[SEAT_DEVICE_BYTES];
+  uint64_t front_number;   /* front_device's dev_t; only if it is not the volume */
+  _Atomic uint32_t mapped; /* device is one of device-mapper's (mapped.h): after all these */
   struct front_seat front_seat;
   /* Who lives: each writes its own at its start. */
   _Atomic int supervisor_pid, server_pid;

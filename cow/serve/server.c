@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "cow/front/front.h"
 #include "cow/serve/control.h"
+#include "cow/serve/route.h"
 #include "cow/serve/seat.h"
 #include "cow/shadows.h"
 
@@ -29,6 +30,7 @@ struct server {
   struct cow_engine *engine;
   const struct front *front;
   struct front_server *front_server;
+  struct route *route;
   struct control *control;
 };
 
@@ -153,9 +155,14 @@ static int start(struct server *s, struct umbra_error *err) {
   bool again = atomic_fetch_add(&s->seat->servers, 1) > 0;
   if (!again)
     tell_of_recovery(s);
+  s->route = route_new(s->seat, s->engine);
+  if (!s->route)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting the server");
+  control_set_route(s->control, s->route);
   const struct front_options options = {
       .seat = &s->seat->front_seat, .session_fd = SEAT_SESSION, .engine = s->engine, .again = again};
-  return s->front->start(&options, &s->front_server, err);
+  r = s->front->start(&options, &s->front_server, err);
+  return r < 0 ? r : route_start(s->route, err);
 }
 
 int server_main(struct umbra_error *err) {
@@ -175,10 +182,12 @@ int server_main(struct umbra_error *err) {
   r = start(&s, err);
   if (r >= 0)
     run(&s, signals);
+  route_stop(s.route); /* first: what it waits for, the front answers */
   if (s.front_server)
     s.front->stop(s.front_server);
   if (s.control)
     control_stop(s.control); /* last: what the front does may yet be an event */
+  route_free(s.route);
   cow_engine_close(s.engine);
   if (r >= 0 && s.ledger)
     (void)cow_ledger_finish(s.ledger);

@@ -141,6 +141,7 @@ int umbra_restore_event(struct umbra_client *client, const char *event, const ch
  *   "limit"    bytes of it, decimal (default: a tenth of the device, at least 64 MiB)
  *   "persistent"  "yes": what is made with "persistent" is kept there and comes back with the next attach
  *   "chunk"    bytes that are copied as one: 4096 to 65536, a power of two (default 16384)
+ *   "dm"       "auto" (default), "yes" or "no": a device-mapper device, written to directly while there is no shadow copy
  *   "full"     "drop-oldest" (default), "drop-newest" or "stop-writes", when the storage is full
  */
 struct umbra_attach_option {

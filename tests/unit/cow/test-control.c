@@ -18,6 +18,7 @@ struct control_rig {
   struct rig r;
   struct seat *seat;
   struct control *control;
+  struct route *route;
 };
 
 static void set_up_control(struct control_rig *c, uint64_t chunks) {
@@ -32,10 +33,14 @@ static void set_up_control(struct control_rig *c, uint64_t chunks) {
   c->control = control_new(c->seat);
   assert_non_null(c->control);
   control_set_engine(c->control, c->r.engine);
+  c->route = route_new(c->seat, c->r.engine);
+  assert_non_null(c->route);
+  control_set_route(c->control, c->route);
 }
 
 static void tear_down_control(struct control_rig *c) {
   control_stop(c->control);
+  route_free(c->route);
   tear_down(&c->r);
   free(c->seat);
 }

@@ -7,6 +7,7 @@
 #include "cow/front/front.h"
 #include "cow/ledger.h"
 #include "cow/serve/control.h"
+#include "cow/serve/route.h"
 #include "cow/serve/server.h"
 
 #include <errno.h>
@@ -90,6 +91,22 @@ void control_stop(struct control *c) {
   (void)c;
   (void)note("-control");
 }
+void control_set_route(struct control *c, struct route *route) {
+  (void)c;
+  assert_non_null(route);
+}
+struct route *route_new(struct seat *s, struct cow_engine *engine) {
+  (void)s;
+  assert_non_null(engine);
+  (void)note("route");
+  return (void *)&order;
+}
+int route_start(struct route *r, struct umbra_error *err) {
+  (void)r, (void)err;
+  return note("route-starts");
+}
+void route_stop(struct route *r) { (void)note(r ? "-route-stops" : "-no-route-stops"); }
+void route_free(struct route *r) { (void)note(r ? "-route" : "-no-route"); }
 int cow_engine_open(const struct cow_engine_options *o, struct cow_engine **ret, struct umbra_error *err) {
   (void)err;
   assert_non_null(o->event_context);
@@ -155,8 +172,8 @@ static int serve(bool persistent, unsigned servers_before, const char *not_start
 static void parts_come_and_go_in_order(void **state) {
   (void)state;
   assert_int_equal(serve(true, 0, NULL), 0);
-  assert_string_equal(order, "locked arena storage ledger control engine front "
-                             "-front -control -engine finish -ledger -storage ");
+  assert_string_equal(order, "locked arena storage ledger control engine route front route-starts "
+                             "-route-stops -front -control -route -engine finish -ledger -storage ");
   /* Nobody has them when it is gone. */
   assert_string_equal(both_locked(), "unlocked");
 }
@@ -164,17 +181,23 @@ static void parts_come_and_go_in_order(void **state) {
 static void the_next_server_asks_again(void **state) {
   (void)state;
   assert_int_equal(serve(false, 1, NULL), 0);
-  assert_string_equal(order, "locked arena storage control engine front-again "
-                             "-front -control -engine -no-ledger -storage ");
+  assert_string_equal(order, "locked arena storage control engine route front-again route-starts "
+                             "-route-stops -front -control -route -engine -no-ledger -storage ");
 }
 
 /* What is not there is not given up; what does not serve does not say that all is well. */
 static void a_part_that_fails_ends_it(void **state) {
   (void)state;
   assert_true(serve(true, 0, "engine") < 0);
-  assert_string_equal(order, "locked arena storage ledger control engine -control -no-engine -ledger -storage ");
+  assert_string_equal(order, "locked arena storage ledger control engine -no-route-stops -control -no-route "
+                             "-no-engine -ledger -storage ");
   assert_true(serve(true, 0, "front") < 0);
-  assert_string_equal(order, "locked arena storage ledger control engine front -control -engine -ledger -storage ");
+  assert_string_equal(order, "locked arena storage ledger control engine route front -route-stops -control -route "
+                             "-engine -ledger -storage ");
+  assert_true(serve(true, 0, "route-starts") < 0);
+  assert_string_equal(order,
+                      "locked arena storage ledger control engine route front route-starts -route-stops -front "
+                      "-control -route -engine -ledger -storage ");
   assert_string_equal(both_locked(), "unlocked");
 }
 
