@@ -75,8 +75,14 @@ static const char *check_covered(struct cow_engine *e) {
              : NULL;
 }
 
+static bool is_made(const struct cow_arena_shadow *s) {
+  return cow_shadow_state_of(s) == COW_SHADOW_LIVE || cow_shadow_state_of(s) == COW_SHADOW_BEGUN;
+}
+
+/* Of damaged storage two dropped ones may be left of one name. */
 static bool is_alike(const struct cow_arena_shadow *a, const struct cow_arena_shadow *b) {
-  return cow_shadow_state_of(b) != COW_SHADOW_FREE && (a->number == b->number || strcmp(a->id, b->id) == 0);
+  return cow_shadow_state_of(b) != COW_SHADOW_FREE && (is_made(a) || is_made(b)) &&
+         (a->number == b->number || strcmp(a->id, b->id) == 0);
 }
 
 static const char *check_table(struct cow_engine *e) {
