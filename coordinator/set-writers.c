@@ -50,27 +50,34 @@ static enum set_event tell_all(struct set *s, enum writer_event event,
                                bool (*want)(const struct set *, const struct writer *)) {
   s->telling = event;
   for (size_t i = 0; i < s->writer_count; i++)
-    if (want(s, s->writers[i]) && tell(s, i, event) < 0)
+    if (!s->calls[i] && want(s, s->writers[i]) && tell(s, i, event) < 0) /* else it hears abort already */
       return s->pending_calls > 0 ? SET_EVENT_NONE : SET_EVENT_FAILED;
   return s->pending_calls > 0 ? SET_EVENT_NONE : SET_EVENT_DONE;
 }
 
-/* The end of the last one moves the set, which may tell the next event: that is not cut short. */
-static void end_calls(struct set *s, enum umbra_reason reason, const char *why) {
-  enum writer_event event = s->telling;
-  for (size_t i = 0; i < s->writer_count && s->telling == event; i++)
-    if (s->calls[i])
-      writer_call_cancel(s->calls[i], reason, why);
+/*
+ * Ends those that are under way, but for what is owed: abort, thaw and shutdown are never cut short. Returns how
+ * many. Collected first: the end of the last one moves the set, which may tell the next event, and that is not to be
+ * ended.
+ */
+static size_t end_calls(struct set *s, enum umbra_reason reason, const char *why) {
+  struct writer_call *ending[WRITERS_MAX];
+  size_t count = 0;
+  for (size_t i = 0; i < s->writer_count; i++) {
+    enum writer_event event = s->calls[i] ? writer_call_event(s->calls[i]) : WRITER_ABORT;
+    if (event != WRITER_ABORT && event != WRITER_THAW && event != WRITER_SHUTDOWN)
+      ending[count++] = s->calls[i];
+  }
+  for (size_t i = 0; i < count; i++)
+    writer_call_cancel(ending[i], reason, why);
+  return count;
 }
 
-void set_cancel_calls(struct set *s) {
-  /* Abort and thaw are never cut short: they are what a cancelled set still owes its writers. */
-  if (s->telling != WRITER_ABORT && s->telling != WRITER_THAW && s->telling != WRITER_SHUTDOWN)
-    end_calls(s, UMBRA_REASON_CANCELLED, "cancelled");
-}
+void set_cancel_calls(struct set *s) { (void)end_calls(s, UMBRA_REASON_CANCELLED, "cancelled"); }
 
-void set_end_late_calls(struct set *s) {
-  end_calls(s, UMBRA_REASON_WRITER_TIMEOUT, "freeze had not ended when the limit of the writers frozen before it came");
+size_t set_end_late_calls(struct set *s) {
+  return end_calls(s, UMBRA_REASON_WRITER_TIMEOUT,
+                   "freeze had not ended when the limit of the writers frozen before it came");
 }
 
 static bool want_identify(const struct set *s, const struct writer *w) {
@@ -137,9 +144,21 @@ static void arm_freeze_deadline(struct set *s) {
   (void)sd_event_source_set_enabled(s->on_freeze_deadline, SD_EVENT_ONESHOT);
 }
 
-/* Levels without writers are passed at once. */
+void set_fail_frozen_too_long(struct set *s) {
+  (void)error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_WRITER_TIMEOUT,
+                  "writers were frozen longer than their limit allows (state: %s)", set_state_name(s->state));
+}
+
+/*
+ * Levels without writers are passed at once. With time up nobody else is frozen, and then named for it: an abort that
+ * hung may have ended by its own limit just before the set's is dealt with.
+ */
 static enum set_event freeze_levels(struct set *s) {
   for (; s->level < WRITER_LEVEL_MAX; s->level++) {
+    if (clock_monotonic_ns() >= s->freeze_by_ns) {
+      set_fail_frozen_too_long(s);
+      return SET_EVENT_DEADLINE;
+    }
     enum set_event event = tell_all(s, WRITER_FREEZE, want_level);
     if (event != SET_EVENT_DONE)
       return event;
@@ -158,8 +177,8 @@ static int mark_hooks_told(struct set *s) {
 
 enum set_event set_freeze(struct set *s) {
   /*
-   * Not right before the hold: locking takes as long as volumes need to become dirty again. After it, what is dirty goes
-   * out while nobody stands still yet.
+   * Not right before the hold: locking takes as long as volumes need to become dirty again. After it, what is dirty
+   * goes out while nobody stands still yet.
    */
   memory_lock_self();
   if (hold_sync(&s->hold, 0, set_error(s)) < 0)

@@ -124,13 +124,10 @@ static int on_freeze_deadline(sd_event_source *source, uint64_t usec, void *cont
   struct set *s = context;
   if (set_states_next(s->state, SET_EVENT_DEADLINE) == SET_STATE_INVALID)
     return 0;
-  /* Whoever has not answered is the culprit, and its end moves the set. */
-  if (s->state == SET_FREEZING && s->pending_calls > 0) {
-    set_end_late_calls(s);
+  /* Whoever has not answered freeze is the culprit: its failure is the set's, and moves it. */
+  if (s->state == SET_FREEZING && set_end_late_calls(s) > 0)
     return 0;
-  }
-  (void)error_set(set_error(s), -ETIMEDOUT, UMBRA_REASON_WRITER_TIMEOUT,
-                  "writers were frozen longer than their limit allows (state: %s)", set_state_name(s->state));
+  set_fail_frozen_too_long(s);
   for (size_t i = 0; i < s->member_count; i++)
     atomic_store(&s->members[i].shadow.cancelled, true);
   set_handle(s, SET_EVENT_DEADLINE);
@@ -158,7 +155,7 @@ int set_new(struct coordinator *c, struct set **ret, struct umbra_error *err) {
   if (r >= 0)
     r = sd_event_add_io(c->loop, &s->on_cancel, c->cancel_event, EPOLLIN, on_cancel, s);
   if (r >= 0)
-    r = sd_event_add_time(c->loop, &s->on_freeze_deadline, CLOCK_MONOTONIC, UINT64_MAX, 0, on_freeze_deadline, s);
+    r = sd_event_add_time(c->loop, &s->on_freeze_deadline, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_freeze_deadline, s);
   if (r >= 0)
     r = sd_event_source_set_enabled(s->on_freeze_deadline, SD_EVENT_OFF);
   if (r < 0) {

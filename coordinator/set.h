@@ -181,6 +181,7 @@ int set_start_workers(struct set *s, struct umbra_error *err);
 void set_stop_workers(struct set *s); /* waits for what is under way */
 bool set_workers_idle(struct set *s);
 void set_cancel_calls(struct set *s); /* those that may be cut short */
-void set_end_late_calls(struct set *s); /* of freeze, whose time is up */
+void set_fail_frozen_too_long(struct set *s);
+size_t set_end_late_calls(struct set *s); /* of freeze, whose time is up; returns how many there were */
 
 #endif

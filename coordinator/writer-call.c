@@ -79,6 +79,8 @@ static void kill_group(struct writer_call *c) {
     (void)kill(-c->process.pid, SIGKILL);
 }
 
+enum writer_event writer_call_event(const struct writer_call *c) { return c->event; }
+
 void writer_call_cancel(struct writer_call *c, enum umbra_reason reason, const char *why) {
   kill_group(c);
   fail(c, reason, why);

@@ -25,6 +25,8 @@ int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const
                 int64_t limit_ms, writer_called done, void *context, struct writer_call **ret,
                 struct umbra_error *err);
 
+enum writer_event writer_call_event(const struct writer_call *call);
+
 /* Kills the process and reports the call as failed with reason. */
 void writer_call_cancel(struct writer_call *call, enum umbra_reason reason, const char *why);
 

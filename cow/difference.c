@@ -105,6 +105,8 @@ struct revert {
   struct cow_shadow *shadow;
   unsigned char *buffer;
   uint64_t done_bytes;
+  bool (*go_on)(void *context);
+  void *context;
 };
 
 /* Ranges are of whole chunks. What was free then is left as it is (E18). */
@@ -114,6 +116,8 @@ static int put_back(uint64_t offset_bytes, uint64_t length_bytes, void *context)
   for (uint64_t done = 0, piece; done < length_bytes; done += piece) {
     uint64_t left = length_bytes - done;
     bool hole = false;
+    if (!v->go_on(v->context))
+      return -ECANCELED;
     piece = left < COW_REQUEST_BYTES_MAX ? left : COW_REQUEST_BYTES_MAX;
     uint64_t run = cow_shadow_run(v->shadow, (offset_bytes + done) / chunk_bytes,
                                   (piece + chunk_bytes - 1) / chunk_bytes, &hole) *
@@ -131,14 +135,24 @@ static int put_back(uint64_t offset_bytes, uint64_t length_bytes, void *context)
   return 0;
 }
 
-int cow_engine_revert(struct cow_engine *e, const char *id, uint64_t *ret_bytes, struct umbra_error *err) {
-  struct revert v = {.engine = e};
+static bool always(void *context) {
+  (void)context;
+  return true;
+}
+
+int cow_engine_revert(struct cow_engine *e, const char *id, bool (*go_on)(void *context), void *context,
+                      uint64_t *ret_bytes, struct umbra_error *err) {
+  struct revert v = {.engine = e, .go_on = go_on ? go_on : always, .context = context};
   int r = cow_shadow_open(e, id, &v.shadow, err);
   if (r < 0)
     return r;
   /* What it overwrites is copied out, too: not at the price of the one that is wanted. -ENOSPC then, and it can be
-   * done again. */
-  atomic_store(&e->kept_number, cow_shadow_number(v.shadow));
+   * done again. Two at once would leave a mixture. */
+  uint32_t nobody = 0;
+  if (!atomic_compare_exchange_strong(&e->kept_number, &nobody, cow_shadow_number(v.shadow))) {
+    cow_shadow_close(v.shadow);
+    return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "another revert of the volume is under way");
+  }
   v.buffer = aligned_alloc(COW_BUFFER_ALIGNMENT, COW_REQUEST_BYTES_MAX);
   r = v.buffer ? cow_engine_difference(e, id, NULL, put_back, &v, err) : -ENOMEM;
   if (r >= 0)

@@ -93,6 +93,7 @@ struct cow_engine {
   pthread_t reclaimer;
   bool reclaimer_started, ending, reclaim_wanted; /* under reclaim */
   pthread_cond_t reclaim_change;
+  _Atomic uint64_t reclaim_passes;
 
   _Atomic uint64_t chunks_copied, chunks_left_out, bytes_written;
   atomic_bool warned;
@@ -145,8 +146,11 @@ void cow_note_live(struct cow_engine *e);
 int cow_reclaim_start(struct cow_engine *e, struct umbra_error *err);
 void cow_reclaim_stop(struct cow_engine *e);
 void cow_reclaim_wake(struct cow_engine *e);
-/* Frees what is not needed, at once. Returns how many slots. */
-uint64_t cow_reclaim_now(struct cow_engine *e);
+/*
+ * Somebody found no room when reclaim_passes was `passes`: true if trying again is worth it. Looks for what is not
+ * needed only if something was deleted or dropped: writes to the volume wait for such a look.
+ */
+bool cow_reclaim_now(struct cow_engine *e, uint64_t passes);
 /* Drops shadow copies by the policy until a slot is free or nobody is left. 0, or -ENOSPC: writes are to stop. */
 int cow_make_room(struct cow_engine *e);
 /* Drops the live ones with a number > after: what they need cannot be kept. */

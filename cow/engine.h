@@ -175,10 +175,12 @@ int cow_engine_difference(struct cow_engine *e, const char *from, const char *to
 
 /*
  * Makes the live volume what the shadow copy is, with what was written to it. Nobody may use it meanwhile (the caller
- * sees to that). Goes through the write path: other shadow copies stay valid, and doing it again after a crash goes
- * on. *ret_bytes (may be NULL): how much was put back.
+ * sees to that), and one does so at a time (-EBUSY). Goes through the write path: other shadow copies stay valid, and
+ * doing it again after a crash goes on. go_on (may be NULL) is asked before each piece of at most
+ * COW_REQUEST_BYTES_MAX; false ends it with -ECANCELED. *ret_bytes (may be NULL): how much was put back.
  */
-int cow_engine_revert(struct cow_engine *e, const char *id, uint64_t *ret_bytes, struct umbra_error *err);
+int cow_engine_revert(struct cow_engine *e, const char *id, bool (*go_on)(void *context), void *context,
+                      uint64_t *ret_bytes, struct umbra_error *err);
 
 /*
  * NULL if every invariant of DESIGN.md holds that memory alone can tell (check.c), else which does not. For tests and

@@ -50,6 +50,10 @@ static int take_over(uint32_t slot, uint64_t key, void *context) {
 
 int cow_overlay_take_over(struct cow_engine *e) { return cow_arena_visit_overlays(e->arena, take_over, e); }
 
+static atomic_bool *told_full(struct cow_engine *e, const struct cow_arena_shadow *s) {
+  return &e->overlay.told_full[s - e->arena->header->shadows];
+}
+
 int cow_engine_make_writable(struct cow_engine *e, const char *id, struct umbra_error *err) {
   int r = 0;
   pthread_mutex_lock(&e->control);
@@ -60,8 +64,10 @@ int cow_engine_make_writable(struct cow_engine *e, const char *id, struct umbra_
     r = error_set(err, -EOPNOTSUPP, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
                   "what is written to a shadow copy does not outlive the machine's run: it cannot be persistent and "
                   "writable");
-  else
+  else {
+    atomic_store(told_full(e, s), false);
     atomic_store(&s->writable, true);
+  }
   pthread_mutex_unlock(&e->control);
   return r;
 }
@@ -104,6 +110,7 @@ static int write_first(struct cow_shadow *s, uint64_t chunk, uint32_t at, const 
   int r = cow_storage_get_spare(e->storage, &slot);
   if (r < 0)
     return r;
+  atomic_store(told_full(e, s->entry), false);
   memset(whole + length, 0, e->geometry.chunk_bytes - length);
   r = bytes < length ? cow_shadow_read(s, whole, length, chunk * e->geometry.chunk_bytes) : 0;
   memcpy(whole + at, buffer, bytes);
@@ -141,7 +148,7 @@ static int write_chunk(struct cow_shadow *s, uint64_t chunk, uint32_t at, const 
 
 /* Once as long as it lasts. */
 static void tell_full(struct cow_shadow *s) {
-  if (atomic_exchange(&s->engine->overlay.told_full, s->number) != s->number)
+  if (!atomic_exchange(told_full(s->engine, s->entry), true))
     cow_engine_tell(s->engine, COW_EVENT_NOT_WRITTEN, s->entry->id,
                     "a write to it failed: what is left of the storage is for old data");
 }
@@ -157,8 +164,9 @@ int cow_shadow_write(struct cow_shadow *s, const void *buffer, size_t length_byt
     uint64_t chunk = (offset_bytes + done) / chunk_bytes;
     uint32_t at = (uint32_t)((offset_bytes + done) % chunk_bytes), room = chunk_bytes - at;
     uint32_t bytes = length_bytes - done < room ? (uint32_t)(length_bytes - done) : room;
+    uint64_t passes = atomic_load(&s->engine->reclaim_passes);
     r = write_chunk(s, chunk, at, (const unsigned char *)buffer + done, bytes);
-    if (r == -ENOSPC && cow_reclaim_now(s->engine) > 0)
+    if (r == -ENOSPC && cow_reclaim_now(s->engine, passes))
       r = write_chunk(s, chunk, at, (const unsigned char *)buffer + done, bytes);
     done += bytes;
   }

@@ -25,7 +25,7 @@ struct cow_overlay {
   pthread_rwlock_t lock;
   pthread_mutex_t stripes[COW_OVERLAY_STRIPES]; /* of chunks; rank 6: look → store → publish is one step */
   struct cow_map map;                           /* under the engine's map lock */
-  _Atomic uint32_t told_full;                   /* number of the shadow copy whose full storage was told of last */
+  atomic_bool told_full[COW_SHADOWS_MAX];       /* that the storage had no room for it, since it last had */
 };
 
 int cow_overlay_init(struct cow_overlay *o, const struct cow_arena *arena); /* 0 or -ENOMEM */

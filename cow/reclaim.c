@@ -57,12 +57,15 @@ static uint64_t free_unneeded(struct cow_engine *e) {
   struct pass p = {.e = e, .needing.upto = cow_epoch_now(e)};
   p.needing.count = cow_shadows_needing(e->arena->header, p.needing.numbers);
   (void)cow_arena_visit_keys(e->arena, visit_slot, &p);
+  atomic_fetch_add(&e->reclaim_passes, 1);
   return p.freed + cow_overlay_free(e, &p.needing);
 }
 
-uint64_t cow_reclaim_now(struct cow_engine *e) {
+bool cow_reclaim_now(struct cow_engine *e, uint64_t passes) {
   pthread_mutex_lock(&e->reclaim);
-  uint64_t freed = free_unneeded(e);
+  bool wanted = e->reclaim_wanted, freed = atomic_load(&e->reclaim_passes) != passes;
+  if (wanted)
+    freed = free_unneeded(e) > 0 || freed;
   pthread_mutex_unlock(&e->reclaim);
   return freed;
 }

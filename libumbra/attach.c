@@ -429,12 +429,16 @@ int umbra_attach(struct umbra_client *client, const char *device, const char *na
   int r = client_prepare(client);
   if (r >= 0)
     r = attach_once(client, device, name, options, option_count, true, &again, ret_path);
-  if (!again)
-    return r;
-  coordinator_warn(client->coordinator, "attaching '%s' without device-mapper, all I/O goes through the engine: %s",
-                   name, client->error.message);
-  error_clear(&client->error);
-  return attach_once(client, device, name, options, option_count, false, &again, ret_path);
+  if (again) {
+    coordinator_warn(client->coordinator, "attaching '%s' without device-mapper, all I/O goes through the engine: %s",
+                     name, client->error.message);
+    error_clear(&client->error);
+    r = attach_once(client, device, name, options, option_count, false, &again, ret_path);
+  }
+  CLEANUP_FREE char *directory = NULL;
+  if (r >= 0 && attached_directory_of(client, name, &directory) >= 0)
+    reverting_judge(client, name, directory);
+  return r;
 }
 
 int attached_directory_of(struct umbra_client *client, const char *name, char **ret) {

@@ -130,6 +130,9 @@ static int put_back(struct umbra_client *client, const struct attached_shadow *s
     cleanup_close_fd(fd);
     *fd = -1;
   }
+  /* Stopped by a signal: the device stays ours until the server has stopped, too. */
+  if (r == -EINTR)
+    cow_client_hang_up(*fd, CALL_TIMEOUT_MS);
   return r;
 }
 
@@ -152,11 +155,19 @@ int umbra_revert(struct umbra_client *client, const char *text, uint64_t *ret_by
   if (r >= 0)
     r = take_device(client, fd, &device);
   const char *name = r >= 0 ? strrchr(shadow.directory, '/') + 1 : "";
+  CLEANUP_FREE char *half = r >= 0 ? reverting_to(client, name) : NULL;
   if (r >= 0)
     r = reverting_begin(client, name, shadow.id);
   if (r < 0)
     return r;
   r = put_back(client, &shadow, &fd, &reply);
+  /* Refused: nothing was put back. */
+  if ((r == -EBUSY || r == -ENOENT) && !half) {
+    struct umbra_error why = client->error;
+    (void)reverting_end(client, name);
+    client->error = why;
+    return r;
+  }
   /* What of it the page cache of the device holds is from before. */
   if (r >= 0 && ioctl(device, BLKFLSBUF, 0) < 0)
     r = error_errno(&client->error, "forgetting what was cached of the volume");

@@ -5,6 +5,7 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/json.h"
+#include "cow/serve/client.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,4 +49,22 @@ char *reverting_to(const struct umbra_client *client, const char *name) {
   if (notes < 0 || json_read_file(notes, name, &note, NULL) < 0)
     return NULL;
   return strdup(json_get_string_or(note, "shadow", "?"));
+}
+
+void reverting_judge(struct umbra_client *client, const char *name, const char *directory) {
+  CLEANUP_FREE char *id = reverting_to(client, name);
+  CLEANUP_JSON json_t *shadows = NULL;
+  if (!id || cow_client_list(directory, &shadows, NULL) < 0)
+    return;
+  const char *state = json_get_string_or(json_object_get(shadows, id), "state", "");
+  if (strcmp(state, "live") == 0) {
+    coordinator_warn(client->coordinator, "'%s' is half reverted: end that before it is used (umbra revert %.8s)",
+                     name, id);
+    return;
+  }
+  coordinator_warn(client->coordinator,
+                   "'%s' was half reverted to shadow copy %s, which is gone: unless it was made anew since, it is a "
+                   "mixture: restore it from a backup",
+                   name, id);
+  (void)reverting_end(client, name);
 }

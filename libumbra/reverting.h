@@ -15,4 +15,10 @@ int reverting_end(struct umbra_client *client, const char *name); /* fine if the
 /* The shadow copy that the volume was to become, or NULL: it is whole. The caller's. */
 char *reverting_to(const struct umbra_client *client, const char *name);
 
+/*
+ * Of a volume that was just attached, at directory: warns if it is half reverted. If the shadow copy is gone nothing
+ * can end that, and perhaps the volume was made anew, or is another: the note goes then.
+ */
+void reverting_judge(struct umbra_client *client, const char *name, const char *directory);
+
 #endif

@@ -2,6 +2,7 @@
 #include "cow/serve/client.h"
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/json.h"
 
 #include <dirent.h>
@@ -125,6 +126,14 @@ int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struc
   else
     json_decref(reply);
   return r;
+}
+
+void cow_client_hang_up(int fd, int timeout_ms) {
+  char buffer[COW_MESSAGE_BYTES_MAX];
+  int64_t until_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS, left_ns = timeout_ms * NS_PER_MS;
+  (void)shutdown(fd, SHUT_WR);
+  for (int r = 1; (r > 0 || r == -EINTR) && left_ns > 0; left_ns = until_ns - clock_monotonic_ns())
+    r = receive(fd, buffer, sizeof buffer, (int)(left_ns / NS_PER_MS) + 1);
 }
 
 int cow_client_commit(int fd, const char *id, bool held, int timeout_ms) {

@@ -55,6 +55,10 @@ int cow_client_connect(const char *directory, int *ret_fd, struct umbra_error *e
 /* One call. The request is taken. The server's error becomes *err. *ret (may be NULL) is the caller's. -ETIMEDOUT. */
 int cow_client_call(int fd, json_t *request, int timeout_ms, json_t **ret, struct umbra_error *err);
 
+/* Takes a request back: the server hears that nobody waits for it; returns when it has stopped, or after timeout_ms.
+ */
+void cow_client_hang_up(int fd, int timeout_ms);
+
 /* The commit of a hold: allocates nothing. held: the filesystem on the volume is frozen now. */
 int cow_client_commit(int fd, const char *id, bool held, int timeout_ms);
 

@@ -70,10 +70,11 @@ static const char *id_of(const json_t *request) {
 
 /* Each verb: 0 with *ret (NULL: nothing but ok), or negative with *err. */
 
-static int do_begin(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
+static int do_begin(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                    struct umbra_error *err) {
   (void)ret;
-  if (begun[0] != '\0')
-    return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "this connection is making shadow copy %s", begun);
+  if (asker->begun[0] != '\0')
+    return error_set(err, -EBUSY, UMBRA_REASON_BUSY, "this connection is making shadow copy %s", asker->begun);
   int r = route_require_engine(c->route, err);
   if (r < 0)
     return r;
@@ -88,7 +89,7 @@ static int do_begin(struct control *c, const json_t *request, char begun[37], js
   if (r >= 0 && json_is_true(json_object_get(request, "writable")))
     r = cow_engine_make_writable(c->engine, id_of(request), err);
   if (r >= 0) {
-    (void)snprintf(begun, 37, "%s", id_of(request));
+    (void)snprintf(asker->begun, sizeof asker->begun, "%s", id_of(request));
     return 0;
   }
   (void)cow_engine_abort(c->engine, id_of(request), NULL);
@@ -96,59 +97,63 @@ static int do_begin(struct control *c, const json_t *request, char begun[37], js
   return r;
 }
 
-static int do_commit(struct control *c, const json_t *request, char begun[37], json_t **ret,
+static int do_commit(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
                      struct umbra_error *err) {
   (void)ret;
-  if (begun[0] == '\0' || strcmp(begun, id_of(request)) != 0)
+  if (asker->begun[0] == '\0' || strcmp(asker->begun, id_of(request)) != 0)
     return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "this connection has not begun shadow copy %s",
                      id_of(request));
-  int r = cow_engine_commit(c->engine, begun, json_is_true(json_object_get(request, "held")));
+  int r = cow_engine_commit(c->engine, asker->begun, json_is_true(json_object_get(request, "held")));
   if (r < 0)
-    return error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is not begun", begun);
-  begun[0] = '\0';
+    return error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is not begun", asker->begun);
+  asker->begun[0] = '\0';
   return 0;
 }
 
-static int do_abort(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
+static int do_abort(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                    struct umbra_error *err) {
   (void)ret;
-  if (strcmp(begun, id_of(request)) == 0)
-    begun[0] = '\0';
+  if (strcmp(asker->begun, id_of(request)) == 0)
+    asker->begun[0] = '\0';
   int r = cow_engine_abort(c->engine, id_of(request), err);
   route_wake(c->route);
   return r;
 }
 
-static int do_settle(struct control *c, const json_t *request, char begun[37], json_t **ret,
+static int do_settle(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
                      struct umbra_error *err) {
-  (void)begun;
+  (void)asker;
   (void)ret;
   return cow_engine_settle(c->engine, id_of(request), err);
 }
 
-static int do_seal(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
-  (void)begun;
+static int do_seal(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                   struct umbra_error *err) {
+  (void)asker;
   (void)ret;
   return cow_engine_seal(c->engine, id_of(request), err);
 }
 
-static int do_delete(struct control *c, const json_t *request, char begun[37], json_t **ret,
+static int do_delete(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
                      struct umbra_error *err) {
-  (void)begun;
+  (void)asker;
   (void)ret;
   int r = cow_engine_delete(c->engine, id_of(request), json_is_true(json_object_get(request, "force")), err);
   route_wake(c->route);
   return r;
 }
 
-static int do_route(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
+static int do_route(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                    struct umbra_error *err) {
   (void)request;
-  (void)begun;
+  (void)asker;
   (void)ret;
   return route_decide(c->route, err);
 }
 
-static int do_list(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
-  (void)begun;
+static int do_list(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                   struct umbra_error *err) {
+  (void)asker;
   json_int_t after = json_integer_value(json_object_get(request, "after"));
   CLEANUP_FREE struct cow_shadow_info *all = calloc(COW_SHADOWS_MAX, sizeof *all);
   json_t *shadows = json_array();
@@ -178,10 +183,10 @@ static int count_dropped(struct control *c) {
   return all ? dropped : -ENOMEM;
 }
 
-static int do_status(struct control *c, const json_t *request, char begun[37], json_t **ret,
+static int do_status(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
                      struct umbra_error *err) {
   (void)request;
-  (void)begun;
+  (void)asker;
   struct cow_engine_status s;
   int dropped = count_dropped(c);
   if (dropped < 0)
@@ -232,8 +237,9 @@ static int add_range(uint64_t offset_bytes, uint64_t length_bytes, void *context
              : 0;
 }
 
-static int do_diff(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err) {
-  (void)begun;
+static int do_diff(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                   struct umbra_error *err) {
+  (void)asker;
   const char *from = json_string_value(json_object_get(request, "from"));
   struct ranges ranges = {.array = json_array(),
                           .start = (uint64_t)json_integer_value(json_object_get(request, "start_bytes"))};
@@ -247,19 +253,25 @@ static int do_diff(struct control *c, const json_t *request, char begun[37], jso
   return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "listing changes");
 }
 
-static int do_revert(struct control *c, const json_t *request, char begun[37], json_t **ret,
+/* Who asked holds the volume's device: if he goes, others may use it. Stopping hangs up, too. */
+static bool asker_is_there(void *context) {
+  const struct control_asker *asker = context;
+  struct pollfd p = {.fd = asker->fd, .events = POLLRDHUP};
+  return asker->fd < 0 || poll(&p, 1, 0) <= 0 || (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) == 0;
+}
+
+static int do_revert(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
                      struct umbra_error *err) {
-  (void)begun;
   uint64_t bytes = 0;
-  int r = cow_engine_revert(c->engine, id_of(request), &bytes, err);
+  int r = cow_engine_revert(c->engine, id_of(request), asker_is_there, asker, &bytes, err);
   if (r >= 0)
     *ret = json_pack("{s:b, s:I}", "ok", 1, "bytes", (json_int_t)bytes);
   return r;
 }
 
-static int do_events(struct control *c, const json_t *request, char begun[37], json_t **ret,
+static int do_events(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
                      struct umbra_error *err) {
-  (void)begun;
+  (void)asker;
   static const char *const kinds[] = {[COW_EVENT_STORAGE_HIGH] = "storage-high",
                                       [COW_EVENT_DROPPED] = "dropped",
                                       [COW_EVENT_NOT_WRITTEN] = "not-written"};
@@ -280,20 +292,21 @@ static int do_events(struct control *c, const json_t *request, char begun[37], j
 
 static const struct verb {
   const char *name;
-  int (*answer)(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err);
+  int (*answer)(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                struct umbra_error *err);
 } verbs[] = {
     {"seal", do_seal},     {"begin", do_begin},   {"commit", do_commit}, {"abort", do_abort},
     {"delete", do_delete}, {"settle", do_settle}, {"list", do_list},     {"status", do_status},
     {"diff", do_diff},     {"revert", do_revert}, {"events", do_events}, {"route", do_route},
 };
 
-json_t *control_answer(struct control *c, const json_t *request, char begun[37]) {
+json_t *control_answer(struct control *c, const json_t *request, struct control_asker *asker) {
   struct umbra_error err = {0};
   const char *name = json_string_value(json_object_get(request, "do"));
   for (size_t i = 0; name && i < sizeof verbs / sizeof verbs[0]; i++)
     if (strcmp(verbs[i].name, name) == 0) {
       json_t *reply = NULL;
-      int r = verbs[i].answer(c, request, begun, &reply, &err);
+      int r = verbs[i].answer(c, request, asker, &reply, &err);
       if (r < 0)
         return failure(r, &err);
       return reply ? reply : json_pack("{s:b}", "ok", 1);
@@ -302,27 +315,27 @@ json_t *control_answer(struct control *c, const json_t *request, char begun[37])
   return failure(-EOPNOTSUPP, &err);
 }
 
-static bool answer_one(struct control *c, int fd, char *buffer, char begun[37]) {
-  ssize_t n = recv(fd, buffer, COW_MESSAGE_BYTES_MAX, 0);
+static bool answer_one(struct control *c, char *buffer, struct control_asker *asker) {
+  ssize_t n = recv(asker->fd, buffer, COW_MESSAGE_BYTES_MAX, 0);
   if (n <= 0)
     return n < 0 && errno == EINTR;
   json_t *request = json_loadb(buffer, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
-  json_t *reply = control_answer(c, request, begun);
+  json_t *reply = control_answer(c, request, asker);
   size_t bytes = reply ? json_dumpb(reply, buffer, COW_MESSAGE_BYTES_MAX, JSON_COMPACT) : 0;
   json_decref(request);
   json_decref(reply);
-  return bytes > 0 && bytes <= COW_MESSAGE_BYTES_MAX && send(fd, buffer, bytes, MSG_NOSIGNAL) >= 0;
+  return bytes > 0 && bytes <= COW_MESSAGE_BYTES_MAX && send(asker->fd, buffer, bytes, MSG_NOSIGNAL) >= 0;
 }
 
 static void *serve_connection(void *context) {
   struct connection *mine = context;
   struct control *c = mine->control;
-  char begun[37] = "";
+  struct control_asker asker = {.fd = mine->fd};
   CLEANUP_FREE char *buffer = malloc(COW_MESSAGE_BYTES_MAX);
-  while (buffer && answer_one(c, mine->fd, buffer, begun))
+  while (buffer && answer_one(c, buffer, &asker))
     ;
-  if (begun[0] != '\0') {
-    (void)cow_engine_abort(c->engine, begun, NULL);
+  if (asker.begun[0] != '\0') {
+    (void)cow_engine_abort(c->engine, asker.begun, NULL);
     route_wake(c->route);
   }
   pthread_mutex_lock(&c->lock);

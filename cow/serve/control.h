@@ -29,7 +29,13 @@ void control_serve(struct control *c, int fd);
 /* Ends all connections and waits for them. */
 void control_stop(struct control *c);
 
-/* Answers one message; begun: the id that the connection owns, or empty. For tests. The caller's. */
-json_t *control_answer(struct control *c, const json_t *request, char begun[37]);
+/* Who sends messages over one connection. */
+struct control_asker {
+  int fd;         /* the connection, -1: none (tests) */
+  char begun[37]; /* the id that it is making, or empty */
+};
+
+/* Answers one message. For tests. The caller's. */
+json_t *control_answer(struct control *c, const json_t *request, struct control_asker *asker);
 
 #endif

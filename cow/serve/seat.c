@@ -53,7 +53,8 @@ int seat_adopt(struct seat **ret, struct umbra_error *err) {
   struct seat *s = *ret;
   if (s->magic != SEAT_MAGIC || !memchr(s->name, 0, sizeof s->name) ||
       !memchr(s->directory, 0, sizeof s->directory) || !memchr(s->program, 0, sizeof s->program) ||
-      !memchr(s->device, 0, sizeof s->device) || !memchr(s->front, 0, sizeof s->front))
+      !memchr(s->device, 0, sizeof s->device) || !memchr(s->front_device, 0, sizeof s->front_device) ||
+      !memchr(s->front, 0, sizeof s->front))
     return error_set(err, -EUCLEAN, UMBRA_REASON_INTERNAL, "the seat is damaged");
   return 0;
 }

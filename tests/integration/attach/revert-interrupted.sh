@@ -82,6 +82,34 @@ interrupt kill_umbra
 wait_for 60 "$UMBRA" --quiet revert "$one" || fail "it cannot be done again"
 [ -z "$(half)" ] || fail "half reverted, it says, after it was done again"
 is_reverted "after a killed umbra"
+
+# The wrong one, stopped, and then the right one: nothing of the first goes on behind the second's back.
+"$UMBRA" --quiet delete --all
+"$UMBRA" detach "$ATTACHED"
+rm "$WORK"/storage/*
+"$UMBRA" attach "${OPTIONS[@]}" --limit 314572800 --chunk 4096 "$ORIGIN" "$ATTACHED" >/dev/null
+mount "/dev/umbra/$ATTACHED" "$WORK/v"
+one=$(create)
+fill
+right=$(sha256sum <"$WORK/v/file")
+two=$(create)
+unmount_alone "$WORK/v"
+stop_umbra() { kill -TERM "$PID" 2>/dev/null || return 1; wait "$PID" || true; [ -n "$(half)" ]; }
+interrupt stop_umbra
+written=$(bytes_written)
+sleep 0.3
+[ "$(bytes_written)" = "$written" ] || fail "the server goes on with a revert that was stopped"
+"$UMBRA" --quiet revert "$two"
+[ -z "$(half)" ] || fail "half reverted, it says, after another revert"
+then=$right is_reverted "after the right one"
+
+# Gone with its shadow copy: that is said once, and is no reason to refuse anything.
+interrupt kill_umbra
+wait_for 60 "$UMBRA" --quiet delete "$one"
+"$UMBRA" detach --force "$ATTACHED"
+"$UMBRA" attach "${OPTIONS[@]}" "$ORIGIN" "$ATTACHED" >/dev/null 2>"$WORK/attach.err"
+grep -q "was half reverted to shadow copy $one, which is gone" "$WORK/attach.err" || fail "attach does not say it: $(cat "$WORK/attach.err")"
+[ -z "$(half)" ] || fail "half reverted to a shadow copy that is gone"
 "$UMBRA" --quiet delete --all
 "$UMBRA" detach "$ATTACHED"
 no_attached_left

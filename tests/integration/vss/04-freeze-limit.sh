@@ -28,3 +28,19 @@ expect_output "'late'"
 [[ "$(events_of late)" == *abort* ]] || fail "the late one was told: $(events_of late)"
 accepts_write "$WORK/v" 1 || fail "the volume is frozen"
 no_sets_left
+
+# The time runs out while one that failed is being told abort: that is not cut short, nobody is frozen any more, and nobody innocent is named.
+for system in aaa sys; do
+  rm -f "$UMBRA_CONFIG_DIR"/writers.d/* "$WORK/events"
+  limits 'freeze_limit_ms = 2000'
+  make_writer good front-end
+  make_writer bad back-end '"components": []' '[ "$1" = freeze ] && exit 1; [ "$1" = abort ] && { sleep 3 & wait; echo "bad aborted" >>'"'$WORK/events'"'; }'
+  make_writer "$system" system
+  expect_status 1 "$UMBRA" create --provider null "$WORK/v"
+  expect_output 'writers were frozen longer than their limit allows'
+  [[ "$(events_of "$system")" != *freeze* ]] || fail "$system was frozen after the limit: $(events_of "$system")"
+  [[ "$(events_of good)" == *" freeze "*abort* ]] || fail "the other writer was told: $(events_of good)"
+  [ "$(grep -c '^bad abort$' "$WORK/events")" = 1 ] || fail "the one that failed was told: $(events_of bad)"
+  accepts_write "$WORK/v" 1 || fail "the volume is frozen"
+  no_sets_left
+done

@@ -47,8 +47,8 @@ static void tear_down_control(struct control_rig *c) {
 
 /* The caller's. */
 static json_t *ask(struct control_rig *c, json_t *request) {
-  char begun[37] = "";
-  json_t *reply = control_answer(c->control, request, begun);
+  struct control_asker asker = {.fd = -1};
+  json_t *reply = control_answer(c->control, request, &asker);
   json_decref(request);
   assert_non_null(reply);
   if (json_object_get(reply, "error"))

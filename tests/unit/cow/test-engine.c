@@ -276,7 +276,7 @@ static void step_revert(struct oracle *o) {
   if (o->count == 0)
     return;
   size_t i = next_random(&o->random) % o->count;
-  int r = cow_engine_revert(o->rig.engine, o->models[i].id, NULL, &err);
+  int r = cow_engine_revert(o->rig.engine, o->models[i].id, NULL, NULL, NULL, &err);
   /* It may drop the very one it goes back to when storage is short: then the volume is between the two. */
   memcpy(o->scratch, o->live, VOLUME_BYTES);
   assert_int_equal(fd_pread_all(o->rig.origin_fd, o->live, VOLUME_BYTES, 0), 0);
@@ -621,14 +621,14 @@ static void revert_keeps_what_it_needs(void **state) {
   for (unsigned i = 0; i < 8; i++)
     assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)i * CHUNK), 0);
   assert_int_equal(make_shadow(r.engine, "b"), 0);
-  int done = cow_engine_revert(r.engine, "a", NULL, &err);
+  int done = cow_engine_revert(r.engine, "a", NULL, NULL, NULL, &err);
   assert_int_equal(read_whole(r.engine, "a", whole), 0);
   assert_int_equal(whole[0], 0);
   /* b gave way, or there was no room. */
   assert_true(done == 0 || done == -ENOSPC);
   (void)cow_engine_delete(r.engine, "b", false, &err);
   cow_engine_wait_reclaimed(r.engine);
-  assert_int_equal(cow_engine_revert(r.engine, "a", NULL, &err), 0);
+  assert_int_equal(cow_engine_revert(r.engine, "a", NULL, NULL, NULL, &err), 0);
   assert_int_equal(cow_engine_read(r.engine, whole, 8 * CHUNK, 0), 0);
   for (unsigned i = 0; i < 8; i++)
     assert_int_equal(whole[i * CHUNK], 0);
@@ -681,6 +681,42 @@ static void check_difference(cow_free_space_fn free_space) {
   struct cow_engine_status status;
   cow_engine_status(r.engine, &status);
   assert_int_equal(status.chunks_left_out > 0, free_space != NULL);
+  tear_down(&r);
+}
+
+struct asked {
+  struct cow_engine *e;
+  unsigned pieces;
+};
+
+/* Goes on for two pieces; who wants another revert meanwhile is refused. */
+static bool two_pieces(void *context) {
+  struct asked *a = context;
+  struct umbra_error err = {0};
+  assert_int_equal(cow_engine_revert(a->e, "b", NULL, NULL, NULL, &err), -EBUSY);
+  return a->pieces++ < 2;
+}
+
+static void a_revert_is_alone_and_can_be_stopped(void **state) {
+  (void)state;
+  struct rig r;
+  struct umbra_error err = {0};
+  uint64_t bytes = 0;
+  set_up(&r, (uint64_t)VOLUME_BYTES * 4, COW_FULL_DROP_OLDEST);
+  CLEANUP_FREE unsigned char *b = filled(1, CHUNK), *whole = malloc(VOLUME_BYTES);
+  assert_int_equal(make_shadow(r.engine, "a"), 0);
+  for (unsigned i = 0; i < 8; i += 2) /* not in a row: each is a piece */
+    assert_int_equal(cow_engine_write(r.engine, b, CHUNK, (uint64_t)i * CHUNK), 0);
+  assert_int_equal(make_shadow(r.engine, "b"), 0);
+  struct asked asked = {.e = r.engine};
+  assert_int_equal(cow_engine_revert(r.engine, "a", two_pieces, &asked, &bytes, &err), -ECANCELED);
+  assert_int_equal(bytes, 2 * CHUNK);
+  assert_int_equal(cow_engine_read(r.engine, whole, 8 * CHUNK, 0), 0);
+  assert_int_equal(whole[0] | whole[2 * CHUNK], 0);
+  assert_int_equal(whole[4 * CHUNK] & whole[6 * CHUNK], 1);
+  assert_int_equal(cow_engine_revert(r.engine, "a", NULL, NULL, &bytes, &err), 0);
+  assert_int_equal(cow_engine_read(r.engine, whole, 8 * CHUNK, 0), 0);
+  assert_int_equal(whole[4 * CHUNK] | whole[6 * CHUNK], 0);
   tear_down(&r);
 }
 
@@ -883,6 +919,7 @@ int main(void) {
       cmocka_unit_test(stale_handles_read_nothing),
       cmocka_unit_test(nothing_is_copied_for_nobody),
       cmocka_unit_test(revert_keeps_what_it_needs),
+      cmocka_unit_test(a_revert_is_alone_and_can_be_stopped),
       cmocka_unit_test(difference_is_exact),
       cmocka_unit_test(difference_is_exact_of_what_was_free),
       cmocka_unit_test(free_chunks_take_no_space),

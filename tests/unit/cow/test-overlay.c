@@ -172,7 +172,7 @@ static void differences_and_reverts_are_of_what_is_shown(void **state) {
   assert_int_equal(cow_engine_difference(r.engine, "a", "b", collect, seen, &err), 0);
   for (unsigned c = 0; c < sizeof seen; c++)
     assert_int_equal(seen[c], c == 5 || c == 6);
-  assert_int_equal(cow_engine_revert(r.engine, "a", NULL, &err), 0);
+  assert_int_equal(cow_engine_revert(r.engine, "a", NULL, NULL, NULL, &err), 0);
   assert_int_equal(cow_engine_read(r.engine, b, CHUNK, 5 * CHUNK), 0);
   assert_int_equal(b[0] | b[512], 7);
   assert_int_equal(cow_engine_read(r.engine, b, CHUNK, 3 * CHUNK), 0);
