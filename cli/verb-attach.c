@@ -130,15 +130,16 @@ const struct verb verb_attach = {
     .name = "attach",
     .usage = "[OPTION…] DEVICE NAME | --all",
     .summary = "put umbra below a volume, so that its shadow copies are made at once",
-    .help = "  --storage WHERE   directory or block device elsewhere for what is overwritten\n"
-            "  --limit N|N%      how much of it: bytes, or percent of what holds it (default: a tenth of the device)\n"
-            "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
-            "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"
-            "  --front FRONT     what makes it a block device: fuse (default)\n"
-            "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
-            "  --dm WHEN         use device-mapper, so that writes go to DEVICE directly while there is no\n"
-            "                    shadow copy: auto (default), yes, no\n"
-            "  --all             those that umbratab(5) lists and that are not attached yet\n",
+    .help =
+        "  --storage WHERE   directory or block device elsewhere for what is overwritten\n"
+        "  --limit N|N%      how much of it: bytes, or percent of what holds it (default: a tenth of the device)\n"
+        "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
+        "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"
+        "  --front FRONT     what makes it a block device: fuse (default)\n"
+        "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
+        "  --dm WHEN         use device-mapper, so that writes go to DEVICE directly while there is no\n"
+        "                    shadow copy: no (default), auto, yes\n"
+        "  --all             those that umbratab(5) lists and that are not attached yet\n",
     .options = attach_options,
     .run = run_attach,
 };

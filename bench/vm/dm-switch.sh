@@ -25,7 +25,7 @@ for request in sys.argv[2:]:
 for ((i = 0; i < ROUNDS; i++)); do
   rate /dev/vda >>"$WORK/bare"
   cleanup_fn attached_away v
-  "$UMBRA" attach --storage "$WORK" /dev/vda v >/dev/null
+  "$UMBRA" attach --dm yes --storage "$WORK" /dev/vda v >/dev/null
   goes v direct
   rate /dev/umbra/v >>"$WORK/direct"
   ask '{"do":"begin","id":"b"}'

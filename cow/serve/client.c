@@ -35,6 +35,12 @@ static bool has_device(const char *directory, dev_t device) {
 }
 
 /* Each attached volume has its session mounted at DIRECTORY/mnt, whatever its front. */
+/* A session may be anybody's, and looking beside it may then take as long as he likes. */
+static bool is_roots(const struct mntent *entry) {
+  const char *user = hasmntopt(entry, "user_id");
+  return user && (strcmp(user, "user_id=0") == 0 || strncmp(user, "user_id=0,", strlen("user_id=0,")) == 0);
+}
+
 int cow_attached_directory(dev_t device, char **ret, struct umbra_error *err) {
   static const char suffix[] = "/mnt";
   CLEANUP_FREE char *buffer = malloc(MOUNT_LINE_BYTES_MAX);
@@ -44,7 +50,7 @@ int cow_attached_directory(dev_t device, char **ret, struct umbra_error *err) {
   while (buffer && mounts && !found && getmntent_r(mounts, &entry, buffer, MOUNT_LINE_BYTES_MAX)) {
     size_t length = strlen(entry.mnt_dir), end = strlen(suffix);
     if (strcmp(entry.mnt_type, "fuse.umbra") != 0 || length <= end || length >= PATH_MAX ||
-        strcmp(entry.mnt_dir + length - end, suffix) != 0)
+        strcmp(entry.mnt_dir + length - end, suffix) != 0 || !is_roots(&entry))
       continue;
     entry.mnt_dir[length - end] = '\0';
     if (has_device(entry.mnt_dir, device))

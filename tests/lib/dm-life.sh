@@ -27,7 +27,7 @@ dd if=/dev/urandom of="$WORK/a/written" bs=1M count=4 conv=fsync status=none || 
 is_way a direct || fail "way $(way a)"
 expect_status 1 "$UMBRA" create --provider cow --no-writers "$WORK/a"
 expect_output "both its programs are gone"
-expect_status 1 "$UMBRA" attach /dev/vda a
+expect_status 1 "$UMBRA" attach --dm auto /dev/vda a
 expect_output "is in use, and both its programs are gone: unmount it first"
 expect_status 1 "$UMBRA" detach a
 expect_output "is in use, and both its programs are gone: unmount it first"
@@ -41,7 +41,7 @@ trace "names"
 dmsetup create umbra-a --table "0 8 zero" 2>/dev/null || dmsetup create umbra-a --table "0 8 error"
 expect_status 1 "$UMBRA" attach --dm yes /dev/vda a
 expect_output "umbra-a"
-"$UMBRA" attach --storage "$WORK" /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned" || fail "attach beside somebody's device"
+"$UMBRA" attach --dm auto --storage "$WORK" /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned" || fail "attach beside somebody's device"
 grep -q "without device-mapper, all I/O goes through the engine: .*umbra-a" "$WORK/warned" || fail "$(cat "$WORK/warned")"
 [[ $(readlink /dev/umbra/a) == /dev/loop* ]] || fail "/dev/umbra/a is $(readlink /dev/umbra/a)"
 "$UMBRA" detach a

@@ -11,7 +11,7 @@ mapped_volume() {
   local name=$1 type=$2 disk=$3; shift 3
   wipefs -aq "$disk"
   cleanup_fn attached_away "$name"
-  "$UMBRA" attach --storage "$WORK" "$@" "$disk" "$name" >"$WORK/attach.out" || fail "attach $disk"
+  "$UMBRA" attach --dm auto --storage "$WORK" "$@" "$disk" "$name" >"$WORK/attach.out" || fail "attach $disk"
   [[ $(readlink "/dev/umbra/$name") == /dev/dm-* ]] || fail "/dev/umbra/$name is $(readlink "/dev/umbra/$name")"
   case $type in
     ext4) mkfs.ext4 -q "/dev/umbra/$name" ;;
