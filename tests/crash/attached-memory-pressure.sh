@@ -6,6 +6,7 @@
 # timeout: 600
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/attached.sh"
+. "$TOP/tests/lib/cgroup.sh"
 requires_root
 requires_program fio jq python3
 
@@ -13,29 +14,10 @@ PASSES=${PASSES:-1} LIMIT_BYTES=$((96 << 20)) FILE_MIB=200
 create() { "$UMBRA" --json create --no-writers "$WORK/v" | jq -r '.set.shadows[0].id'; }
 sum() { dd if="$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt/shadow-$1" bs=1M status=none | sha256sum; }
 
-# A group of our own, in whichever hierarchy has the memory controller; sets GROUP.
-memory_group() {
-  local root=$WORK/cgroup
-  mkdir "$root"
-  if mount -t cgroup -o memory none "$root" 2>/dev/null; then
-    GROUP=$root/umbra-test-$$ LIMIT_FILE=memory.limit_in_bytes
-  else
-    mount -t cgroup2 none "$root"
-    grep -qw memory "$root/cgroup.subtree_control" || echo +memory >"$root/cgroup.subtree_control"
-    GROUP=$root/umbra-test-$$ LIMIT_FILE=memory.max
-  fi
-  cleanup_fn group_away "$root"
-  mkdir "$GROUP"
-}
-group_away() {
-  echo $$ >"$1/cgroup.procs"
-  wait_for 10 rmdir "$GROUP"
-  umount "$1"
-}
 killed_by_oom() { awk '$1 == "oom_kill" { print $2 }' "$GROUP/memory.oom_control" "$GROUP/memory.events" 2>/dev/null; }
 
-memory_group
-echo "$LIMIT_BYTES" >"$GROUP/$LIMIT_FILE"
+own_group memory memory
+if [ "$GROUP_VERSION" = 1 ]; then echo "$LIMIT_BYTES" >"$GROUP/memory.limit_in_bytes"; else echo "$LIMIT_BYTES" >"$GROUP/memory.max"; fi
 for type in ext4 xfs; do
   # In the group from the start: what is attached, and its programs.
   echo $$ >"$GROUP/cgroup.procs"

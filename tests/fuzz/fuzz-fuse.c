@@ -10,6 +10,8 @@
 #include "cow/front/fuse.h"
 #include "tests/lib/fuse-session.h"
 
+#include "tests/fuzz/input.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -41,23 +43,6 @@ enum {
 };
 static const uint64_t last_unique = 1 << 20;
 
-/* What is left of the input. */
-struct input {
-  const uint8_t *at;
-  size_t left;
-};
-static unsigned take(struct input *in) {
-  if (in->left == 0)
-    return 0;
-  in->left--;
-  return *in->at++;
-}
-static void take_bytes(struct input *in, unsigned char *to, size_t count) {
-  size_t n = count < in->left ? count : in->left;
-  memcpy(to, in->at, n);
-  in->at += n;
-  in->left -= n;
-}
 /* Sectors of the volume and a little beyond, or anything. */
 static uint64_t take_offset(struct input *in) {
   unsigned kind = take(in);
@@ -65,13 +50,6 @@ static uint64_t take_offset(struct input *in) {
   if (kind >= 240)
     take_bytes(in, (unsigned char *)&value, sizeof value);
   return value;
-}
-
-static void must(bool holds, const char *what) {
-  if (holds)
-    return;
-  (void)fprintf(stderr, "%s\n", what);
-  abort();
 }
 
 /* One run: the volume, and what was asked. */

@@ -12,6 +12,8 @@
 #include "cow/ledger-read.h"
 #include "cow/shadows.h"
 
+#include "tests/fuzz/input.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,26 +40,9 @@ enum {
 };
 static const uint64_t seed = UINT64_C(0x0102030405060708);
 
-/* What is left of the input. */
-struct input {
-  const uint8_t *at;
-  size_t left;
-};
-static unsigned take(struct input *in) {
-  if (in->left == 0)
-    return 0;
-  in->left--;
-  return *in->at++;
-}
 static unsigned take16(struct input *in) {
   unsigned low = take(in);
   return low | take(in) << 8;
-}
-static void take_bytes(struct input *in, unsigned char *to, size_t count) {
-  size_t n = count < in->left ? count : in->left;
-  memcpy(to, in->at, n);
-  in->at += n;
-  in->left -= n;
 }
 
 static void seal(unsigned char *at, size_t covered_bytes, size_t sum_bytes, uint64_t its_seed) {
@@ -129,13 +114,6 @@ static int seen_record(uint32_t index, enum cow_disk_found found, const struct c
 static int seen_cell(uint32_t slot, enum cow_disk_found found, const struct cow_disk_cell *cell, void *context) {
   *(unsigned *)context += slot + found + (unsigned)cell->key;
   return 0;
-}
-
-static void must(bool holds, const char *what) {
-  if (holds)
-    return;
-  (void)fprintf(stderr, "%s\n", what);
-  abort();
 }
 
 /* Each live one can be read, or says that it cannot. */
