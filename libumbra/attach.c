@@ -166,8 +166,9 @@ static int open_origin(struct attaching *a, const char *origin) {
     return error_errno(a->err, "resolving '%s'", origin);
   if (S_ISBLK(st.st_mode))
     (void)snprintf(a->seat->origin, sizeof a->seat->origin, "%s", origin);
-  return S_ISBLK(st.st_mode) ? open_device(a, origin, &a->fds[SEAT_ORIGIN])
-                             : open_image(a, origin, &a->fds[SEAT_ORIGIN]);
+  int r = S_ISBLK(st.st_mode) ? open_device(a, origin, &a->fds[SEAT_ORIGIN])
+                              : open_image(a, origin, &a->fds[SEAT_ORIGIN]);
+  return r < 0 ? r : attached_device_describe(a->seat, a->fds[SEAT_ORIGIN], a->device_bytes, a->err);
 }
 
 static int open_storage(struct attaching *a) {
@@ -248,8 +249,14 @@ static int say_word(const char *directory, const char *word, struct umbra_error 
   (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/supervise", directory);
   CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0 ||
-      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-      send(fd, word, strlen(word), MSG_NOSIGNAL) < 0 || recv(fd, answer, sizeof answer - 1, 0) < 0)
+      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 || send(fd, word, strlen(word), MSG_NOSIGNAL) < 0)
+    return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
+  ssize_t got;
+  /* With a timeout it is not started anew by the kernel, and whoever has had an io_uring may be interrupted. */
+  do
+    got = recv(fd, answer, sizeof answer - 1, 0);
+  while (got < 0 && errno == EINTR);
+  if (got < 0)
     return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
   return strcmp(answer, "ok") == 0
              ? 0
@@ -320,13 +327,17 @@ static int publish(struct attaching *a, char **ret_path) {
 }
 
 static void undo(struct attaching *a) {
-  (void)attached_device_hide(a->seat->front, a->seat->front_device, a->seat->directory, NULL);
+  /* One that waits for its programs goes on waiting, and is found again. */
+  const bool survivor = a->seat->front_seat.survivor;
+  if (!survivor)
+    (void)attached_device_hide(a->seat->front, a->seat->front_device, a->seat->directory, NULL);
   if (a->started)
     (void)say_word(a->seat->directory, "end", NULL);
-  attached_device_remove(a->seat->front, a->seat->front_device);
+  if (!survivor)
+    attached_device_remove(a->seat->front, a->seat->front_device);
   if (a->mounted)
     (void)umount2(a->mount, MNT_DETACH);
-  if (a->directory_made)
+  if (a->directory_made && !survivor)
     (void)fd_remove_tree(AT_FDCWD, a->seat->directory);
 }
 
