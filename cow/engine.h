@@ -47,6 +47,7 @@ struct cow_engine_options {
   struct cow_storage *storage; /* borrowed */
   struct cow_arena *arena;     /* borrowed; new, or left by a server that died */
   struct cow_ledger *ledger;   /* borrowed; NULL: the storage is not persistent */
+  bool inside;                 /* storage is in ranges of the origin, once they are given: arena->extents */
   enum cow_full_policy full_policy;
   unsigned lanes; /* callers served at a time, others wait: 1 to COW_LANES_MAX */
   /* From whatever thread it happens on, with locks held: must not block, nor call the engine. May be NULL. */
@@ -85,6 +86,14 @@ int cow_engine_write(struct cow_engine *e, const void *buffer, size_t length_byt
 int cow_engine_zero(struct cow_engine *e, uint64_t offset_bytes,
                     uint64_t length_bytes); /* also a discard: reads as zeros */
 int cow_engine_flush(struct cow_engine *e);
+
+/*
+ * Storage inside the volume (E21, E22): a file's ranges, which its filesystem keeps as they are, never reads and
+ * never writes. Again before each shadow copy: the same ones change nothing; with others all shadow copies are
+ * dropped, and it is -ESTALE: the next call takes the new ones. -EOPNOTSUPP: it lies elsewhere.
+ */
+int cow_engine_use_ranges(struct cow_engine *e, const struct cow_extent_range *ranges, size_t count,
+                          struct umbra_error *err);
 
 /*
  * Making one: begin (memory, a place in the table) → commit → settle; abort before commit. One at a time, -EBUSY.

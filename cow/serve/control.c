@@ -116,6 +116,25 @@ static int do_seal(struct control *c, const json_t *request, char begun[37], jso
   return cow_engine_seal(c->engine, id_of(request), err);
 }
 
+static int do_ranges(struct control *c, const json_t *request, char begun[37], json_t **ret,
+                     struct umbra_error *err) {
+  (void)begun;
+  (void)ret;
+  const json_t *ranges = json_object_get(request, "ranges");
+  size_t count = json_array_size(ranges);
+  if (count > COW_EXTENTS_MAX)
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "more than %d ranges", (int)COW_EXTENTS_MAX);
+  CLEANUP_FREE struct cow_extent_range *list = calloc(count + 1, sizeof *list);
+  if (!list)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "taking ranges");
+  for (size_t i = 0; i < count; i++) {
+    const json_t *range = json_array_get(ranges, i);
+    list[i].offset_bytes = (uint64_t)json_integer_value(json_array_get(range, 0));
+    list[i].length_bytes = (uint64_t)json_integer_value(json_array_get(range, 1));
+  }
+  return cow_engine_use_ranges(c->engine, list, count, err);
+}
+
 static int do_delete(struct control *c, const json_t *request, char begun[37], json_t **ret,
                      struct umbra_error *err) {
   (void)begun;
@@ -176,10 +195,11 @@ static int do_status(struct control *c, const json_t *request, char begun[37], j
                    (int)atomic_load(&c->seat->servers), "shadows", (int)s.shadows, "dropped", dropped, "shadows_max",
                    (int)COW_SHADOWS_MAX, "kept", (int)s.kept, "persistent", c->seat->storage_start_bytes > 0,
                    "overlay_bytes", (json_int_t)s.overlay_bytes);
-  if (*ret && json_object_update_new(*ret, json_pack("{s:s, s:s%, s:s}", "front", c->seat->front, "front_why",
-                                                     c->seat->front_why,
-                                                     strnlen(c->seat->front_why, sizeof c->seat->front_why),
-                                                     "front_device", c->seat->front_device)) < 0) {
+  if (*ret && json_object_update_new(
+                  *ret, json_pack("{s:b, s:I, s:s, s:s%, s:s}", "inside", c->seat->storage_inside > 0, "wanted_bytes",
+                                  (json_int_t)c->seat->storage_limit_bytes, "front", c->seat->front, "front_why",
+                                  c->seat->front_why, strnlen(c->seat->front_why, sizeof c->seat->front_why),
+                                  "front_device", c->seat->front_device)) < 0) {
     json_decref(*ret);
     *ret = NULL;
   }
@@ -255,9 +275,9 @@ static const struct verb {
   const char *name;
   int (*answer)(struct control *c, const json_t *request, char begun[37], json_t **ret, struct umbra_error *err);
 } verbs[] = {
-    {"seal", do_seal},     {"begin", do_begin},   {"commit", do_commit}, {"abort", do_abort},
-    {"delete", do_delete}, {"settle", do_settle}, {"list", do_list},     {"status", do_status},
-    {"diff", do_diff},     {"revert", do_revert}, {"events", do_events},
+    {"ranges", do_ranges}, {"seal", do_seal},     {"begin", do_begin},   {"commit", do_commit},
+    {"abort", do_abort},   {"delete", do_delete}, {"settle", do_settle}, {"list", do_list},
+    {"status", do_status}, {"diff", do_diff},     {"revert", do_revert}, {"events", do_events},
 };
 
 json_t *control_answer(struct control *c, const json_t *request, char begun[37]) {
