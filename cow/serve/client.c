@@ -34,13 +34,13 @@ static bool has_device(const char *directory, dev_t device) {
   return trusted(directory) && stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device;
 }
 
-/* Each attached volume has its session mounted at DIRECTORY/mnt, whatever its front. */
 /* A session may be anybody's, and looking beside it may then take as long as he likes. */
 static bool is_roots(const struct mntent *entry) {
   const char *user = hasmntopt(entry, "user_id");
   return user && (strcmp(user, "user_id=0") == 0 || strncmp(user, "user_id=0,", strlen("user_id=0,")) == 0);
 }
 
+/* Each attached volume has its session mounted at DIRECTORY/mnt, whatever its front. */
 int cow_attached_directory(dev_t device, char **ret, struct umbra_error *err) {
   static const char suffix[] = "/mnt";
   CLEANUP_FREE char *buffer = malloc(MOUNT_LINE_BYTES_MAX);
