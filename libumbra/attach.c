@@ -492,7 +492,7 @@ static int detach_dead(struct umbra_client *client, const char *name, const char
     return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND, "no volume is attached as '%s'", name);
   if (r < 0)
     return r;
-  attached_device_unname(name);
+  attached_device_unname(name, directory);
   (void)fd_remove_tree(AT_FDCWD, directory);
   error_clear(&client->error);
   return 0;
@@ -545,11 +545,13 @@ int umbra_detach(struct umbra_client *client, const char *name, int force) {
   }
   if (r >= 0)
     r = attached_device_hide(front, front_device, directory, &client->error);
+  /* Before the device is given up: its number may be another volume's a moment later. */
+  if (r >= 0)
+    attached_device_unname(name, directory);
   cleanup_close_fd(&alone);
   alone = -1;
   if (r < 0)
     return r;
-  attached_device_unname(name);
   r = say_word(directory, "end", &client->error);
   attached_device_remove(front, front_device);
   (void)snprintf(file, sizeof file, "%s/mnt", directory);

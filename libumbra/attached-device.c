@@ -118,8 +118,13 @@ int attached_device_name(const struct seat *seat, char **ret_path, struct umbra_
   return 0;
 }
 
-void attached_device_unname(const char *name) {
+void attached_device_unname(const char *name, const char *directory) {
   char path[sizeof ATTACHED_DEVICE_DIRECTORY + SEAT_NAME_BYTES];
+  CLEANUP_FREE char *own = NULL;
+  if (asprintf(&own, "%s/device", directory) < 0)
+    own = NULL;
+  if (own)
+    (void)unlink(own);
   (void)snprintf(path, sizeof path, ATTACHED_DEVICE_DIRECTORY "/%s", name);
   (void)unlink(path);
 }

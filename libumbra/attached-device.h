@@ -20,7 +20,7 @@ int attached_device_show(struct seat *seat, struct umbra_error *err);
 /* seat->device gets its names: /dev/umbra/NAME, whose path is the caller's, and directory/device, by which an
  * attached volume is found again from its device's number. */
 int attached_device_name(const struct seat *seat, char **ret_path, struct umbra_error *err);
-void attached_device_unname(const char *name);
+void attached_device_unname(const char *name, const char *directory);
 
 /* Takes the front's device away, which nobody uses; the server still serves. What is not there counts as done. */
 int attached_device_hide(const char *front, const char *device, const char *directory, struct umbra_error *err);

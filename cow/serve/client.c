@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 enum { STATUS_TIMEOUT_MS = 3000, MOUNT_LINE_BYTES_MAX = 16384 };
@@ -27,11 +28,23 @@ static bool trusted(const char *directory) {
 }
 
 /* Is directory/device this one? */
+/* A loop device says itself what it lies over: a name of one whose number was given to another since is not believed.
+ */
+static bool lies_elsewhere(const char *directory, dev_t device) {
+  char path[64], backing[PATH_MAX];
+  (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/loop/backing_file", major(device), minor(device));
+  CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, backing, sizeof backing);
+  size_t length = strlen(directory);
+  return n > 0 && ((size_t)n <= length || memcmp(backing, directory, length) != 0 || backing[length] != '/');
+}
+
 static bool has_device(const char *directory, dev_t device) {
   char path[PATH_MAX + 8];
   struct stat st;
   (void)snprintf(path, sizeof path, "%s/device", directory);
-  return trusted(directory) && stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device;
+  return trusted(directory) && stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device &&
+         !lies_elsewhere(directory, device);
 }
 
 /* A session may be anybody's, and looking beside it may then take as long as he likes. */
