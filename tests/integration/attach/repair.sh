@@ -19,7 +19,8 @@ jq -r ".set.shadows[] | [.mount, .writable] | @tsv" "$WORK/document" >"$WORK/off
 for at in $(jq -r ".set.shadows[].mount // empty" "$WORK/document"); do
   [ "$(cat "$at/table")" = torn ] || { echo "table is $(cat "$at/table")" >&2; exit 1; }
   echo repaired >"$at/table" && rm "$at/cache" || exit 1
-  if [ -e "$WORK/stay" ]; then setsid sleep 100 <"$at/table" >>"$at/table" 2>/dev/null & echo $! >"$WORK/stayed"; fi
+  # Opened here, not by the process that stays: the shadow copy may be closed before that one has begun.
+  if [ -e "$WORK/stay" ]; then exec 9>>"$at/table"; setsid sleep 100 </dev/null >/dev/null 2>&1 & echo $! >"$WORK/stayed"; fi
 done
 if [ -e "$WORK/hang" ]; then touch "$WORK/hanging"; while [ -e "$WORK/hang" ]; do sleep 0.1; done; fi'
 export WORK
