@@ -34,7 +34,7 @@ enum {
   FOREVER_S = 1 << 30,
   OUT_BYTES = 4096,
   BODY_BYTES = COW_REQUEST_BYTES_MAX + COW_BUFFER_ALIGNMENT,
-  BODIES_BYTES = 4 * BODY_BYTES, /* of a thread's requests together */
+  BODIES_BYTES = 2 * BODY_BYTES, /* of a thread's requests together */
 };
 _Static_assert((int)FUSE_FRONT_BATCH_MAX <= (int)COW_REQUESTS_MAX, "a batch is one run of the engine");
 
