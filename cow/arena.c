@@ -8,21 +8,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ARENA_MAGIC UINT64_C(0x33616e6572616275) /* "ubarena3" */
+#define ARENA_MAGIC UINT64_C(0x34616e6572616275) /* "ubarena4" */
 
 static const char *const region_names[COW_REGIONS] = {"umbra-cow-header",    "umbra-cow-keys",
                                                       "umbra-cow-covered-a", "umbra-cow-covered-b",
                                                       "umbra-cow-overlays",  "umbra-cow-sums"};
 
-static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max) {
+static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max, uint32_t holes_max) {
+  uint64_t slots_and_holes = (uint64_t)slots_max + holes_max;
   uint64_t covered_bytes = (cow_chunk_count(g) + 63) / 64 * 8;
   a->bytes[COW_REGION_HEADER] = sizeof(struct cow_arena_header);
-  uint64_t chunks = cow_chunk_count(g);
-  a->holes_max = chunks < COW_SLOTS_MAX - slots_max ? (uint32_t)chunks : COW_SLOTS_MAX - slots_max;
-  a->bytes[COW_REGION_KEYS] = ((uint64_t)slots_max + a->holes_max) * sizeof(uint64_t);
+  a->bytes[COW_REGION_KEYS] = slots_and_holes * sizeof(uint64_t);
   a->bytes[COW_REGION_COVERED_A] = a->bytes[COW_REGION_COVERED_B] = covered_bytes;
   a->bytes[COW_REGION_OVERLAYS] = (uint64_t)slots_max * sizeof(uint64_t);
-  a->bytes[COW_REGION_SUMS] = (uint64_t)slots_max * sizeof(uint32_t);
+  a->bytes[COW_REGION_SUMS] = slots_and_holes * sizeof(uint32_t);
 }
 
 static int map_all(struct cow_arena *a, struct umbra_error *err) {
@@ -45,12 +44,20 @@ static void forget(struct cow_arena *a) {
     a->fds[r] = -1;
 }
 
-int cow_arena_create(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max, struct umbra_error *err) {
+static uint32_t holes_possible(const struct cow_geometry *g, uint32_t slots_max) {
+  uint64_t chunks = cow_chunk_count(g);
+  return chunks < COW_SLOTS_MAX - slots_max ? (uint32_t)chunks : COW_SLOTS_MAX - slots_max;
+}
+
+int cow_arena_create(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max, uint32_t holes_max,
+                     struct umbra_error *err) {
   forget(a);
   if (!cow_geometry_valid(g) || slots_max == 0 || slots_max > COW_SLOTS_MAX)
     return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "chunks of %u bytes do not fit a volume of %llu bytes",
                      g->chunk_bytes, (unsigned long long)g->volume_bytes);
-  set_sizes(a, g, slots_max);
+  uint32_t holes = holes_possible(g, slots_max);
+  holes = holes_max < holes ? holes_max : holes;
+  set_sizes(a, g, slots_max, holes);
   for (int r = 0; r < COW_REGIONS; r++) {
     a->fds[r] = memfd_create(region_names[r], MFD_CLOEXEC);
     if (a->fds[r] < 0 || ftruncate(a->fds[r], (off_t)a->bytes[r]) < 0) {
@@ -67,6 +74,7 @@ int cow_arena_create(struct cow_arena *a, const struct cow_geometry *g, uint32_t
   a->header->volume_bytes = g->volume_bytes;
   a->header->chunk_bytes = g->chunk_bytes;
   a->header->slots_max = slots_max;
+  a->header->holes_max = holes;
   a->header->next_number = 1;
   a->header->magic = ARENA_MAGIC;
   return 0;
@@ -79,9 +87,10 @@ static int check_adopted(struct cow_arena *a, struct umbra_error *err) {
   if (pread(a->fds[COW_REGION_HEADER], &h, sizeof h, 0) != sizeof h || h.magic != ARENA_MAGIC)
     return error_set(err, -EUCLEAN, UMBRA_REASON_INTERNAL, "the arena is not one of this version");
   struct cow_geometry g = {.volume_bytes = h.volume_bytes, .chunk_bytes = h.chunk_bytes};
-  if (!cow_geometry_valid(&g) || h.slots_max == 0 || h.slots_max > COW_SLOTS_MAX)
+  if (!cow_geometry_valid(&g) || h.slots_max == 0 || h.slots_max > COW_SLOTS_MAX ||
+      h.holes_max > holes_possible(&g, h.slots_max))
     return error_set(err, -EUCLEAN, UMBRA_REASON_INTERNAL, "the arena's header is damaged");
-  set_sizes(a, &g, h.slots_max);
+  set_sizes(a, &g, h.slots_max, h.holes_max);
   for (int r = 0; r < COW_REGIONS; r++) {
     if (fstat(a->fds[r], &st) < 0)
       return error_errno(err, "looking at %s", region_names[r]);

@@ -19,7 +19,8 @@ enum cow_region {
   COW_REGION_COVERED_B,
   COW_REGION_OVERLAYS, /* an atomic 64-bit key a slot of storage: chunk and number of the shadow copy whose overlay it
                           is of (E19) */
-  COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot; 0: the slot has no cell that counts */
+  COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot or hole; 0: it has no cell that counts
+                    */
   COW_REGIONS,
 };
 
@@ -50,6 +51,7 @@ struct cow_arena_shadow {
 struct cow_arena_header {
   uint64_t magic, volume_bytes;
   uint32_t chunk_bytes, slots_max;
+  uint32_t holes_max; /* slots after these, without storage */
   /*
    * The present epoch and which region is its P, in one word: number << 1 | region. This store is the instant:
    * whoever is BEGUN with this number is live.
@@ -66,15 +68,16 @@ struct cow_arena {
   int fds[COW_REGIONS];  /* owned */
   void *at[COW_REGIONS]; /* mapped shared */
   uint64_t bytes[COW_REGIONS];
-  uint32_t holes_max; /* slots after header->slots_max, without storage: one a chunk, if numbers suffice */
   struct cow_arena_header *header; /* = at[COW_REGION_HEADER] */
   _Atomic uint64_t *keys;          /* = at[COW_REGION_KEYS] */
   _Atomic uint64_t *overlays;      /* = at[COW_REGION_OVERLAYS] */
   _Atomic uint32_t *sums;          /* = at[COW_REGION_SUMS] */
 };
 
-/* New: no shadow copies, no keys. -EINVAL for a geometry that is none. */
-int cow_arena_create(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max, struct umbra_error *err);
+/* New: no shadow copies, no keys. No more than holes_max holes, nor than the volume has chunks, if numbers suffice.
+ * -EINVAL for a geometry that is none. */
+int cow_arena_create(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max, uint32_t holes_max,
+                     struct umbra_error *err);
 
 /* From the descriptors of another process, which it takes, also on failure. Sizes and header are checked: -EUCLEAN.
  */

@@ -75,15 +75,12 @@ static bool is_needed(struct cow_engine *e, uint64_t chunk) {
 
 enum need { NEED_NOTHING, NEED_HOLE, NEED_COPY };
 
-/* Under the map's lock. Holes are not on disk: none as long as somebody is to outlive the run. */
+/* Under the map's lock. */
 static enum need need_of(const struct cow_engine *e, uint32_t newest, uint64_t chunk) {
   uint32_t before = cow_map_newest(&e->map, chunk);
   if (newest <= before)
     return NEED_NOTHING;
-  return atomic_load(&e->kept_count) == 0 &&
-                 cow_free_map_may_leave(&e->free_map, newest, cow_epoch_now(e), before, chunk)
-             ? NEED_HOLE
-             : NEED_COPY;
+  return cow_free_map_may_leave(&e->free_map, newest, cow_epoch_now(e), before, chunk) ? NEED_HOLE : NEED_COPY;
 }
 
 /* How many of count chunks from chunk on are alike. */
@@ -97,13 +94,36 @@ static uint32_t find_alike(struct cow_engine *e, uint64_t chunk, uint32_t count,
   return run;
 }
 
-/* Holes for some of count chunks (E18); returns for how many, 0 if there are no numbers left. list: room for them. */
-static uint32_t leave_out(struct cow_engine *e, uint64_t chunk, uint32_t count, uint64_t *list) {
-  uint32_t slot = 0, got = cow_holes_get(&e->holes, count, &slot);
+/* Those that are to outlive the run are made to last together, by one flush (E13). */
+static void settle_left(struct cow_engine *e, struct cow_lane *lane) {
+  int r = lane->left_count > 0 ? cow_keep_stored(e, lane->left, lane->left_count) : 0;
+  for (size_t i = 0; i < lane->left_count; i++) {
+    const struct cow_stored *left = &lane->left[i];
+    if (r >= 0) {
+      publish(e, left->chunks, left->slot, left->count);
+      atomic_fetch_add_explicit(&e->chunks_left_out, left->count, memory_order_relaxed);
+      continue;
+    }
+    for (uint32_t n = 0; n < left->count; n++) {
+      cow_holes_put(&e->holes, left->slot + n);
+      lose(e, left->chunks[n], "what was free could not be noted", r);
+    }
+  }
+  lane->left_count = lane->left_chunk_count = 0;
+}
+
+/* Holes for some of count chunks (E18); returns for how many, 0 if there are no numbers left. */
+static uint32_t leave_out(struct cow_engine *e, struct cow_lane *lane, uint64_t chunk, uint32_t count) {
+  if (lane->left_chunk_count == COW_COPY_CHUNKS_MAX)
+    settle_left(e, lane);
+  uint64_t *chunks = lane->left_chunks + lane->left_chunk_count;
+  uint32_t slot = 0, room = COW_COPY_CHUNKS_MAX - lane->left_chunk_count;
+  uint32_t got = cow_holes_get(&e->holes, count < room ? count : room, &slot);
   for (uint32_t i = 0; i < got; i++)
-    list[i] = chunk + i;
-  publish(e, list, slot, got);
-  atomic_fetch_add_explicit(&e->chunks_left_out, got, memory_order_relaxed);
+    chunks[i] = chunk + i;
+  if (got > 0)
+    lane->left[lane->left_count++] = (struct cow_stored){.slot = slot, .count = got, .chunks = chunks};
+  lane->left_chunk_count += got;
   return got;
 }
 
@@ -255,7 +275,7 @@ static int cover_range(struct cow_engine *e, struct cow_lane *lane, uint64_t fir
     enum need need = NEED_NOTHING;
     if (count > 0)
       count = find_alike(e, c, count, &need);
-    uint32_t left_out = need == NEED_HOLE ? leave_out(e, c, count, lane->chunks + lane->chunk_count) : 0;
+    uint32_t left_out = need == NEED_HOLE ? leave_out(e, lane, c, count) : 0;
     if (left_out > 0)
       count = left_out;
     else if (need == NEED_NOTHING)
@@ -303,6 +323,7 @@ int cow_cover(struct cow_engine *e, struct cow_lane *lane, size_t count) {
   }
   if (r == 0 && lane->chunk_count > 0)
     r = copy_out(e, lane);
+  settle_left(e, lane);
   unlock_stripes(e, lane);
   if (r == 0)
     warn_once(e);

@@ -37,6 +37,11 @@ struct cow_lane {
   uint64_t chunks[COW_COPY_CHUNKS_MAX];
   bool lost[COW_COPY_CHUNKS_MAX]; /* could not be read */
   uint32_t chunk_count;
+  /* What is left out next (E18): runs of chunks that have their numbers, and are not published. */
+  struct cow_stored left[COW_COPY_CHUNKS_MAX];
+  uint64_t left_chunks[COW_COPY_CHUNKS_MAX];
+  size_t left_count;
+  uint32_t left_chunk_count;
   uint64_t stripes[COW_STRIPES / 64]; /* held */
 };
 

@@ -117,9 +117,9 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
   if (r >= 0)
     r = init_lanes(e, options->lanes);
   if (r >= 0)
-    r = cow_map_init(&e->map, e->arena->keys, e->arena->header->slots_max + e->arena->holes_max);
+    r = cow_map_init(&e->map, e->arena->keys, e->arena->header->slots_max + e->arena->header->holes_max);
   if (r >= 0)
-    r = cow_holes_init(&e->holes, e->arena->header->slots_max, e->arena->holes_max);
+    r = cow_holes_init(&e->holes, e->arena->header->slots_max, e->arena->header->holes_max);
   if (r >= 0)
     r = cow_overlay_init(&e->overlay, e->arena);
   if (r < 0) {

@@ -50,7 +50,7 @@ static int check_super(unsigned index, int code, const struct cow_disk_super *su
     tell(c, "superblock %u is damaged: the other one is used", index);
   else if (memcmp(super->uuid, good->uuid, sizeof good->uuid) != 0 || super->seed != good->seed ||
            super->volume_bytes != good->volume_bytes || super->chunk_bytes != good->chunk_bytes ||
-           super->slots_max != good->slots_max)
+           super->slots_max != good->slots_max || super->holes_max != good->holes_max)
     tell(c, "superblock %u is another storage's", index);
   return 0;
 }
@@ -68,7 +68,7 @@ static int check_cell(uint32_t slot, enum cow_disk_found found, const struct cow
   (void)cell;
   if (found == COW_DISK_DAMAGED)
     tell(c, "the cell of slot %" PRIu32 " is damaged: all shadow copies will be dropped", slot);
-  else if (slot >= c->found->slots)
+  else if (slot >= c->found->slots && slot < c->found->super.slots_max)
     tell(c,
          "slot %" PRIu32 " is in use, but the storage has been cut off before it: all shadow copies will be dropped",
          slot);
@@ -78,7 +78,8 @@ static int check_cell(uint32_t slot, enum cow_disk_found found, const struct cow
 static int check_data(uint32_t slot, uint64_t key, void *context) {
   struct cow_arena *arena = ((struct cow_arena *const *)context)[1];
   const struct checking *c = ((const struct checking *const *)context)[0];
-  if (!cow_ledger_slot_holds(c->fd, &c->found->super, slot, atomic_load(&arena->sums[slot]), c->buffer))
+  if (slot < c->found->super.slots_max &&
+      !cow_ledger_slot_holds(c->fd, &c->found->super, slot, atomic_load(&arena->sums[slot]), c->buffer))
     tell(c,
          "slot %" PRIu32 " (chunk %" PRIu64 ", epoch %" PRIu32
          ") does not hold what was stored: shadow copies that need it cannot be read there",

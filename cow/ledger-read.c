@@ -44,7 +44,7 @@ int cow_ledger_read_super(int fd, struct cow_disk_super *ret, struct umbra_error
 
 int cow_ledger_slots(int fd, const struct cow_disk_super *s, uint32_t *ret_slots, struct umbra_error *err) {
   struct stat st;
-  uint64_t bytes = 0, start = cow_disk_slots_start(s->slots_max);
+  uint64_t bytes = 0, start = cow_disk_slots_start(cow_disk_cells(s));
   if (fstat(fd, &st) < 0)
     return error_errno(err, "looking at the storage");
   if (!S_ISBLK(st.st_mode))
@@ -89,11 +89,11 @@ int cow_ledger_visit_cells(int fd, const struct cow_disk_super *s,
                            int (*visit)(uint32_t slot, enum cow_disk_found found, const struct cow_disk_cell *cell,
                                         void *context),
                            void *context) {
-  const uint32_t piece = READ_BLOCKS * COW_DISK_BLOCK_CELLS;
+  const uint32_t piece = READ_BLOCKS * COW_DISK_BLOCK_CELLS, cells = cow_disk_cells(s);
   CLEANUP_FREE unsigned char *buffer = aligned_alloc(COW_BUFFER_ALIGNMENT, READ_BYTES);
   int r = buffer ? 0 : -ENOMEM;
-  for (uint64_t first = 0; first < s->slots_max && r == 0; first += piece) {
-    uint32_t count = s->slots_max - first < piece ? (uint32_t)(s->slots_max - first) : piece;
+  for (uint64_t first = 0; first < cells && r == 0; first += piece) {
+    uint32_t count = cells - first < piece ? (uint32_t)(cells - first) : piece;
     size_t blocks = (count + COW_DISK_BLOCK_CELLS - 1) / COW_DISK_BLOCK_CELLS;
     read_cells(fd, buffer, blocks * COW_DISK_BLOCK_BYTES, cow_disk_cells_block((uint32_t)first));
     for (uint32_t i = 0; i < count && r == 0; i++) {
@@ -108,7 +108,7 @@ int cow_ledger_visit_cells(int fd, const struct cow_disk_super *s,
 }
 
 bool cow_ledger_slot_holds(int fd, const struct cow_disk_super *s, uint32_t slot, uint32_t sum, void *buffer) {
-  uint64_t offset = cow_disk_slots_start(s->slots_max) + (uint64_t)slot * s->chunk_bytes;
+  uint64_t offset = cow_disk_slots_start(cow_disk_cells(s)) + (uint64_t)slot * s->chunk_bytes;
   return fd_pread_all(fd, buffer, s->chunk_bytes, offset) >= 0 && cow_disk_data_sum(s, buffer) == sum;
 }
 

@@ -38,7 +38,8 @@ int cow_ledger_start(struct cow_ledger *l, struct umbra_error *err) {
   int r = cow_ledger_read_super(l->storage_fd, &l->super, err);
   if (r < 0)
     return r;
-  if (l->super.slots_max != l->arena->header->slots_max || l->super.chunk_bytes != l->arena->header->chunk_bytes)
+  if (l->super.slots_max != l->arena->header->slots_max || l->super.holes_max != l->arena->header->holes_max ||
+      l->super.chunk_bytes != l->arena->header->chunk_bytes)
     return error_set(err, -EUCLEAN, UMBRA_REASON_DAMAGED, "the storage is not the one that the volume had");
   /*
    * What the last server wrote there may not have been flushed, and what it was about to write is unknown. The next
@@ -54,7 +55,7 @@ int cow_ledger_record(struct cow_ledger *l, size_t index, enum cow_disk_state st
   const struct cow_arena_shadow *s = &l->arena->header->shadows[index];
   unsigned char *block = buffer(l, LEDGER_TABLE_BUFFER);
   uint64_t offset = COW_DISK_TABLE_START + index / COW_DISK_BLOCK_RECORDS * COW_DISK_BLOCK_BYTES;
-  struct cow_disk_record record = {.number = s->number, .state = state, .created_ns = s->created_ns};
+  struct cow_disk_record record = {.number = s->number, .state = state, .created_ns = s->created_ns, .held = s->held};
   memcpy(record.id, s->id, sizeof record.id);
   memcpy(record.why, s->why, sizeof record.why);
   pthread_mutex_lock(&l->table);
@@ -199,7 +200,7 @@ int cow_ledger_format(int storage_fd, const struct cow_disk_super *super, struct
   CLEANUP_FREE unsigned char *block = aligned_alloc(COW_BUFFER_ALIGNMENT, COW_DISK_BLOCK_BYTES);
   if (!block)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "making the storage");
-  int r = reserve_start(storage_fd, cow_disk_slots_start(super->slots_max), err);
+  int r = reserve_start(storage_fd, cow_disk_slots_start(cow_disk_cells(super)), err);
   if (r < 0)
     return r;
   /* Nothing of it counts before it all is there. */

@@ -136,14 +136,16 @@ static void lead(struct cow_ledger *l) {
   pthread_cond_broadcast(&l->flushed);
 }
 
+static uint32_t sum_of(const struct cow_ledger *l, const struct cow_stored *s, uint32_t i) {
+  return s->data ? cow_disk_data_sum(&l->super, (const unsigned char *)s->data + (size_t)i * l->super.chunk_bytes)
+                 : COW_DISK_HOLE_SUM;
+}
+
 int cow_ledger_commit(struct cow_ledger *l, uint32_t epoch, const struct cow_stored *stored, size_t count,
                       bool durable) {
   for (size_t p = 0; p < count; p++)
     for (uint32_t i = 0; i < stored[p].count; i++)
-      atomic_store_explicit(
-          &l->arena->sums[stored[p].slot + i],
-          cow_disk_data_sum(&l->super, (const unsigned char *)stored[p].data + (size_t)i * l->super.chunk_bytes),
-          memory_order_relaxed);
+      atomic_store_explicit(&l->arena->sums[stored[p].slot + i], sum_of(l, &stored[p], i), memory_order_relaxed);
   if (!durable)
     return 0;
   struct ledger_waiter me = {.stored = stored, .count = count, .epoch = epoch};

@@ -32,7 +32,7 @@ int cow_ledger_finish(struct cow_ledger *l);
 /* New: superblocks, no shadow copies. Overwrites. The file is made as long as its start, which is reserved. */
 int cow_ledger_format(int storage_fd, const struct cow_disk_super *super, struct umbra_error *err);
 
-/* What was written to count slots in a row from slot on: chunks[i] is slot + i's. */
+/* What was written to count slots in a row from slot on: chunks[i] is slot + i's. Holes: no data. */
 struct cow_stored {
   uint32_t slot, count;
   const uint64_t *chunks;

@@ -6,7 +6,14 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { VERSION_AT = 8, SUPER_BYTES = COW_SECTOR_BYTES, FLAG_CLEAN = 1, FLAG_WITNESSED = 2 };
+enum {
+  VERSION_AT = 8,
+  VERSION_OLDEST = 1, /* the place of holes_max is 0 there: the same layout */
+  SUPER_BYTES = COW_SECTOR_BYTES,
+  FLAG_CLEAN = 1,
+  FLAG_WITNESSED = 2,
+  FLAG_HELD = 1, /* of a record */
+};
 
 static const unsigned char magic[8] = {'u', 'm', 'b', 'r', 'a', 'c', 'o', 'w'};
 
@@ -69,7 +76,7 @@ void cow_disk_super_encode(const struct cow_disk_super *s, unsigned char block[C
   put64(&at, s->seed);
   put64(&at, s->durable);
   put32(&at, s->next_number);
-  put32(&at, 0);
+  put32(&at, s->holes_max);
   put64(&at, (uint64_t)s->created_ns);
   put_bytes(&at, s->identity, sizeof s->identity);
   for (unsigned i = 0; i < COW_WITNESS_SECTORS; i++) {
@@ -81,7 +88,8 @@ void cow_disk_super_encode(const struct cow_disk_super *s, unsigned char block[C
 
 static bool super_possible(const struct cow_disk_super *s) {
   struct cow_geometry g = {.volume_bytes = s->volume_bytes, .chunk_bytes = s->chunk_bytes};
-  return cow_geometry_valid(&g) && s->slots_max > 0 && s->slots_max <= COW_SLOTS_MAX && s->next_number > 0 &&
+  return cow_geometry_valid(&g) && s->slots_max > 0 && s->slots_max <= COW_SLOTS_MAX &&
+         s->holes_max <= COW_SLOTS_MAX - s->slots_max && s->holes_max <= cow_chunk_count(&g) && s->next_number > 0 &&
          s->next_number <= COW_NUMBER_MAX && memchr(s->identity, 0, sizeof s->identity) != NULL;
 }
 
@@ -92,7 +100,7 @@ int cow_disk_super_decode(const unsigned char block[COW_DISK_BLOCK_BYTES], struc
   uint32_t version = get32(&at), flags = get32(&at);
   if (version > COW_DISK_VERSION)
     return -EPROTONOSUPPORT;
-  if (version != COW_DISK_VERSION || !sealed(block, SUPER_BYTES, 0))
+  if (version < VERSION_OLDEST || !sealed(block, SUPER_BYTES, 0))
     return -EUCLEAN;
   struct cow_disk_super s = {.clean = flags & FLAG_CLEAN, .witnessed = flags & FLAG_WITNESSED};
   get_bytes(&at, s.uuid, sizeof s.uuid);
@@ -103,7 +111,7 @@ int cow_disk_super_decode(const unsigned char block[COW_DISK_BLOCK_BYTES], struc
   s.seed = get64(&at);
   s.durable = get64(&at);
   s.next_number = get32(&at);
-  (void)get32(&at);
+  s.holes_max = get32(&at);
   s.created_ns = (int64_t)get64(&at);
   get_bytes(&at, s.identity, sizeof s.identity);
   for (unsigned i = 0; i < COW_WITNESS_SECTORS; i++) {
@@ -131,6 +139,7 @@ void cow_disk_record_encode(const struct cow_disk_super *s, uint32_t index, cons
   put64(&to, (uint64_t)r->created_ns);
   put_bytes(&to, r->id, sizeof r->id);
   put_bytes(&to, r->why, sizeof r->why);
+  put32(&to, r->held ? FLAG_HELD : 0);
   seal(at, COW_DISK_RECORD_BYTES, seed_at(s, KIND_RECORD, index));
 }
 
@@ -147,6 +156,7 @@ enum cow_disk_found cow_disk_record_decode(const struct cow_disk_super *s, uint3
   r.created_ns = (int64_t)get64(&at);
   get_bytes(&at, r.id, sizeof r.id);
   get_bytes(&at, r.why, sizeof r.why);
+  r.held = get32(&at) & FLAG_HELD;
   if (state >= COW_DISK_STATES || r.number == 0 || r.number >= COW_NUMBER_MAX || r.id[0] == '\0' ||
       !memchr(r.id, 0, sizeof r.id) || !memchr(r.why, 0, sizeof r.why))
     return COW_DISK_DAMAGED;
@@ -181,7 +191,7 @@ enum cow_disk_found cow_disk_cell_decode(const struct cow_disk_super *s, uint32_
   c.sum = get32(&from);
   if (get32(&from) != cell_sum(s, slot, at) || cow_key_epoch(c.key) == 0 || cow_key_epoch(c.key) == COW_NUMBER_MAX ||
       cow_key_chunk(c.key) >= cow_chunk_count(&g) || c.durable >= c.generation || c.sum == 0 ||
-      c.generation == UINT64_MAX)
+      c.generation == UINT64_MAX || (slot >= s->slots_max && c.sum != COW_DISK_HOLE_SUM))
     return COW_DISK_DAMAGED;
   *ret = c;
   return COW_DISK_GOOD;
@@ -196,13 +206,22 @@ uint64_t cow_disk_sector_sum(const struct cow_disk_super *s, const void *sector)
   return XXH3_64bits_withSeed(sector, COW_SECTOR_BYTES, seed_at(s, KIND_WITNESS, 0)) | 1;
 }
 
-uint32_t cow_disk_slots_for(uint64_t storage_bytes, uint32_t chunk_bytes) {
-  uint64_t most = storage_bytes / chunk_bytes;
+uint32_t cow_disk_holes_for(const struct cow_geometry *g, uint32_t slots) {
+  uint64_t holes = (uint64_t)slots * COW_DISK_HOLES_PER_SLOT, chunks = cow_chunk_count(g);
+  holes = holes < chunks ? holes : chunks;
+  return holes < COW_SLOTS_MAX - slots ? (uint32_t)holes : COW_SLOTS_MAX - slots;
+}
+
+static uint64_t bytes_for(const struct cow_geometry *g, uint32_t slots) {
+  return cow_disk_slots_start(slots + cow_disk_holes_for(g, slots)) + (uint64_t)slots * g->chunk_bytes;
+}
+
+uint32_t cow_disk_slots_for(const struct cow_geometry *g, uint64_t storage_bytes) {
+  uint64_t most = storage_bytes / g->chunk_bytes;
   uint32_t slots = most < COW_SLOTS_MAX ? (uint32_t)most : COW_SLOTS_MAX;
-  /* The cells of as many slots take at most 32 of every 4096 bytes; what they take off is taken off once. */
-  while (slots > 0 && cow_disk_slots_start(slots) + (uint64_t)slots * chunk_bytes > storage_bytes) {
-    uint64_t over = cow_disk_slots_start(slots) + (uint64_t)slots * chunk_bytes - storage_bytes;
-    uint64_t less = (over + chunk_bytes - 1) / chunk_bytes;
+  /* The cells take few of its bytes; what they take off is taken off once. */
+  while (slots > 0 && bytes_for(g, slots) > storage_bytes) {
+    uint64_t less = (bytes_for(g, slots) - storage_bytes + g->chunk_bytes - 1) / g->chunk_bytes;
     slots = less < slots ? slots - (uint32_t)less : 0;
   }
   return slots;

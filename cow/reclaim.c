@@ -32,13 +32,12 @@ static int visit_slot(uint32_t slot, uint64_t key, void *context) {
   cow_map_remove(&e->map, slot);
   atomic_store_explicit(&e->arena->keys[slot], 0, memory_order_release);
   pthread_rwlock_unlock(&e->map_lock);
+  if (e->ledger)
+    cow_ledger_forget(e->ledger, slot);
   if (cow_holes_has(&e->holes, slot))
     cow_holes_put(&e->holes, slot);
-  else {
-    if (e->ledger)
-      cow_ledger_forget(e->ledger, slot);
+  else
     cow_storage_put(e->storage, slot);
-  }
   p->freed++;
   return 0;
 }

@@ -41,6 +41,7 @@ static int take_record(uint32_t index, enum cow_disk_found found, const struct c
   memcpy(s->why, record->why, sizeof s->why);
   s->number = record->number;
   s->created_ns = record->created_ns;
+  s->held = record->held;
   atomic_store(&s->kept, COW_KEPT_RECORDED);
   atomic_store(&s->state, record->state == COW_DISK_LIVE ? COW_SHADOW_LIVE : COW_SHADOW_DROPPED);
   return 0;
@@ -83,10 +84,14 @@ static int look_at_origin(struct looking *k, int origin_fd, struct umbra_error *
 
 /* ---- the cells ---- */
 
+/* A hole's needs nothing; a slot may be one that the storage has been cut off before. */
+static bool is_there(const struct looking *k, uint32_t slot) {
+  return slot >= k->found->super.slots_max || slot < k->found->slots;
+}
+
 static int note_cell(uint32_t slot, enum cow_disk_found found, const struct cow_disk_cell *cell, void *context) {
   struct looking *k = context;
-  /* Or of a slot that is not there any more. */
-  if (found != COW_DISK_GOOD || slot >= k->found->slots) {
+  if (found != COW_DISK_GOOD || !is_there(k, slot)) {
     k->found->damaged_cells++;
     return 0;
   }
@@ -110,11 +115,12 @@ static int take_cell(uint32_t slot, enum cow_disk_found found, const struct cow_
   struct looking *k = context;
   uint64_t chunk = cow_key_chunk(cell->key);
   uint32_t epoch = cow_key_epoch(cell->key);
-  if (found != COW_DISK_GOOD || slot >= k->found->slots) {
+  if (found != COW_DISK_GOOD || !is_there(k, slot)) {
     bitmap_set(k->clear, slot);
     return 0;
   }
-  if (cell->generation > k->durable) {
+  /* A hole counts if it is there (E14): nobody will want what the chunk had. */
+  if (cell->generation > k->durable && slot < k->found->super.slots_max) {
     k->found->checked++;
     if (!holds(k, slot, cell->sum)) {
       k->found->unfinished++;
@@ -136,7 +142,7 @@ static int take_cell(uint32_t slot, enum cow_disk_found found, const struct cow_
 static void free_unneeded(struct looking *k) {
   uint32_t needing[COW_SHADOWS_MAX];
   size_t count = cow_shadows_needing(k->arena->header, needing);
-  for (uint32_t slot = 0; slot < k->found->slots; slot++) {
+  for (uint32_t slot = 0; slot < cow_disk_cells(&k->found->super); slot++) {
     uint64_t key = atomic_load_explicit(&k->arena->keys[slot], memory_order_relaxed);
     if (key == 0)
       continue;
@@ -170,7 +176,8 @@ static int look_at_cells(struct looking *k, struct umbra_error *err) {
 static int look(struct looking *k, int origin_fd, struct umbra_error *err) {
   struct cow_recovery *f = k->found;
   struct cow_arena_header *h = k->arena->header;
-  if (cow_map_init(&k->map, k->arena->keys, f->super.slots_max) < 0 || bitmap_init(k->clear, f->super.slots_max) < 0)
+  uint32_t cells = cow_disk_cells(&f->super);
+  if (cow_map_init(&k->map, k->arena->keys, cells) < 0 || bitmap_init(k->clear, cells) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "memory for the storage's entries");
   note_number(k, f->super.next_number - 1);
   int r = cow_ledger_visit_records(k->storage_fd, &f->super, take_record, k);
@@ -203,7 +210,7 @@ int cow_recovery_look(int storage_fd, int origin_fd, struct cow_arena *arena, st
     r = cow_ledger_slots(storage_fd, &ret->super, &ret->slots, err);
   struct cow_geometry g = {.volume_bytes = ret->super.volume_bytes, .chunk_bytes = ret->super.chunk_bytes};
   if (r >= 0)
-    r = cow_arena_create(arena, &g, ret->super.slots_max, err);
+    r = cow_arena_create(arena, &g, ret->super.slots_max, ret->super.holes_max, err);
   if (r < 0)
     return r;
   k.buffer = aligned_alloc(COW_BUFFER_ALIGNMENT, COW_CHUNK_BYTES_MAX);
@@ -245,7 +252,8 @@ static int write_table(int fd, const struct cow_disk_super *super, const struct 
       enum cow_shadow_state state = cow_shadow_state_of(s);
       struct cow_disk_record record = {.number = s->number,
                                        .state = state == COW_SHADOW_LIVE ? COW_DISK_LIVE : COW_DISK_DROPPED,
-                                       .created_ns = s->created_ns};
+                                       .created_ns = s->created_ns,
+                                       .held = s->held};
       memcpy(record.id, s->id, sizeof record.id);
       memcpy(record.why, s->why, sizeof record.why);
       if (state != COW_SHADOW_FREE)

@@ -237,7 +237,8 @@ static int make_arena(struct attaching *a) {
                      (unsigned long long)a->limit_bytes, a->chunk_bytes);
   int r = a->persistent
               ? recover(a)
-              : cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX, a->err);
+              : cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX, COW_SLOTS_MAX,
+                                 a->err);
   for (int i = 0; r >= 0 && i < COW_REGIONS; i++)
     if ((a->fds[SEAT_ARENA + i] = fcntl(a->arena.fds[i], F_DUPFD_CLOEXEC, 0)) < 0)
       r = error_errno(a->err, "handing over memory");

@@ -49,12 +49,13 @@ static void identify(int direct_fd, char ret[COW_DISK_IDENTITY_BYTES]) {
 
 static int check_wanted(struct umbra_client *client, const struct attached_keeping *k,
                         const struct cow_disk_super *super) {
+  const struct cow_geometry geometry = {.volume_bytes = super->volume_bytes, .chunk_bytes = super->chunk_bytes};
   if (k->wanted_chunk_bytes && k->wanted_chunk_bytes != super->chunk_bytes)
     return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
                      "storage '%s' was made with chunks of %u bytes: attach without --chunk, or remove it", k->path,
                      super->chunk_bytes);
   if (k->wanted_limit_bytes && k->wanted_limit_bytes / super->chunk_bytes != super->slots_max &&
-      cow_disk_slots_for(k->wanted_limit_bytes, super->chunk_bytes) != super->slots_max)
+      cow_disk_slots_for(&geometry, k->wanted_limit_bytes) != super->slots_max)
     return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
                      "storage '%s' was made for %llu bytes: attach without --limit, or remove it", k->path,
                      (unsigned long long)super->slots_max * super->chunk_bytes);
@@ -79,9 +80,10 @@ static int make_new(struct umbra_client *client, const struct attached_keeping *
     return error_set(&client->error, -EEXIST, UMBRA_REASON_INVALID,
                      "storage '%s' holds something else (%s): remove or wipe it (wipefs(8)) if it may go", k->path,
                      content);
+  const struct cow_geometry geometry = {.volume_bytes = k->volume_bytes, .chunk_bytes = k->chunk_bytes};
   struct cow_disk_super super = {.volume_bytes = k->volume_bytes,
                                  .chunk_bytes = k->chunk_bytes,
-                                 .slots_max = S_ISBLK(st.st_mode) ? cow_disk_slots_for(bytes, k->chunk_bytes)
+                                 .slots_max = S_ISBLK(st.st_mode) ? cow_disk_slots_for(&geometry, bytes)
                                               : bytes / k->chunk_bytes < COW_SLOTS_MAX
                                                   ? (uint32_t)(bytes / k->chunk_bytes)
                                                   : COW_SLOTS_MAX,
@@ -89,6 +91,7 @@ static int make_new(struct umbra_client *client, const struct attached_keeping *
                                  .created_ns = clock_realtime_ns()};
   if (super.slots_max == 0)
     return error_set(&client->error, -ENOSPC, UMBRA_REASON_STORAGE, "storage '%s' has no room for a chunk", k->path);
+  super.holes_max = cow_disk_holes_for(&geometry, super.slots_max);
   if (getrandom(&super.seed, sizeof super.seed, 0) < 0 || getrandom(super.uuid, sizeof super.uuid, 0) < 0)
     return error_errno(&client->error, "getting random numbers");
   identify(k->origin_fd, super.identity);
@@ -116,7 +119,7 @@ int attached_recover(struct umbra_client *client, const struct attached_keeping 
     return error_prefix(&client->error, r, "storage '%s'", k->path);
   if (found.why_dropped[0] != '\0')
     coordinator_warn(client->coordinator, "all shadow copies in '%s' are dropped: %s", k->path, found.why_dropped);
-  *ret_start_bytes = cow_disk_slots_start(super.slots_max);
+  *ret_start_bytes = cow_disk_slots_start(cow_disk_cells(&super));
   *ret_limit_bytes = (uint64_t)super.slots_max * super.chunk_bytes;
   return 0;
 }

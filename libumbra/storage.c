@@ -103,13 +103,13 @@ static int dump_super(unsigned index, int code, const struct cow_disk_super *s, 
     return give(context, json_pack("{s:s, s:i, s:s, s:s}", "kind", "superblock", "index", (int)index, "state",
                                    "damaged", "why", strerror(-code)));
   return give(context,
-              json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:i, s:b, s:b, s:I, s:o, s:o}", "kind",
+              json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:I, s:i, s:b, s:b, s:I, s:o, s:o}", "kind",
                         "superblock", "index", (int)index, "state", "good", "uuid", uuid_text(s->uuid, uuid),
                         "sequence", (json_int_t)s->sequence, "volume_bytes", (json_int_t)s->volume_bytes,
-                        "chunk_bytes", (int)s->chunk_bytes, "slots", (json_int_t)s->slots_max, "durable",
-                        (json_int_t)s->durable, "next_number", (int)s->next_number, "clean", s->clean, "witnessed",
-                        s->witnessed, "created_ns", (json_int_t)s->created_ns, "identity", json_path(s->identity),
-                        "witness", witness_of(s)));
+                        "chunk_bytes", (int)s->chunk_bytes, "slots", (json_int_t)s->slots_max, "holes",
+                        (json_int_t)s->holes_max, "durable", (json_int_t)s->durable, "next_number",
+                        (int)s->next_number, "clean", s->clean, "witnessed", s->witnessed, "created_ns",
+                        (json_int_t)s->created_ns, "identity", json_path(s->identity), "witness", witness_of(s)));
 }
 
 static int dump_record(uint32_t index, enum cow_disk_found found, const struct cow_disk_record *r, void *context) {

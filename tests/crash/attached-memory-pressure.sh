@@ -37,7 +37,7 @@ for type in ext4 xfs; do
     done
     "$UMBRA" --quiet delete --all
   done
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   "$UMBRA" detach "$ATTACHED"
   [ "$(killed_by_oom)" = 0 ] || fail "$(killed_by_oom) processes were killed for want of memory"
   if [ "$type" = ext4 ]; then e2fsck -fn "$ORIGIN" >"$WORK/fsck" 2>&1; else xfs_repair -n "$ORIGIN" >"$WORK/fsck" 2>&1; fi ||

@@ -54,7 +54,7 @@ for type in ext4 xfs; do
   cmp "$tree/before" "$WORK/v/before"
   "$UMBRA" unmount "$first"
   "$UMBRA" --quiet delete --all
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   "$UMBRA" detach "$ATTACHED"
   if [ "$type" = ext4 ]; then e2fsck -fn "$ORIGIN" >"$WORK/fsck" 2>&1; else xfs_repair -n "$ORIGIN" >"$WORK/fsck" 2>&1; fi ||
     { cat "$WORK/fsck" >&2; fail "$type is damaged"; }

@@ -84,7 +84,7 @@ static void begin_run(struct run *r) {
                     .storage_fd = memfd_create("storage", MFD_CLOEXEC)};
   must(r->origin_fd >= 0 && r->storage_fd >= 0 && ftruncate(r->origin_fd, VOLUME_BYTES) == 0, "no memory");
   struct cow_storage_options so = {.fd = r->storage_fd, .chunk_bytes = CHUNK, .limit_bytes = (uint64_t)SLOTS * CHUNK};
-  must(cow_arena_create(&r->arena, &g, SLOTS, NULL) == 0 && cow_storage_open(&so, &r->storage, NULL) == 0, "no rig");
+  must(cow_arena_create(&r->arena, &g, SLOTS, COW_SLOTS_MAX, NULL) == 0 && cow_storage_open(&so, &r->storage, NULL) == 0, "no rig");
   struct cow_engine_options eo = {.origin_fd = r->origin_fd, .storage = r->storage, .arena = &r->arena, .lanes = 2};
   must(cow_engine_open(&eo, &r->engine, NULL) == 0, "the engine does not start");
   for (unsigned i = 0; i < SHADOWS; i++)

@@ -35,6 +35,7 @@ enum {
   CHUNK = 4096,
   CHUNKS = 24,
   SLOTS = 40,
+  HOLES = 20,
   STORAGE_BYTES = 196608 + SLOTS * CHUNK, /* cells end below 196608 */
   CHANGES_MAX = 64,
 };
@@ -55,6 +56,7 @@ static void make_sound(unsigned char *s) {
                                  .volume_bytes = (uint64_t)CHUNKS * CHUNK,
                                  .chunk_bytes = CHUNK,
                                  .slots_max = SLOTS,
+                                 .holes_max = HOLES,
                                  .seed = seed,
                                  .durable = 3,
                                  .next_number = 9};
@@ -68,12 +70,17 @@ static void make_sound(unsigned char *s) {
     cow_disk_record_encode(&super, i, &record, s + COW_DISK_TABLE_START + (size_t)i * COW_DISK_RECORD_BYTES);
   }
   for (uint32_t slot = 0; slot < 20; slot++) {
-    unsigned char *data = s + cow_disk_slots_start(SLOTS) + (size_t)slot * CHUNK;
+    unsigned char *data = s + cow_disk_slots_start(SLOTS + HOLES) + (size_t)slot * CHUNK;
     memset(data, (int)slot, CHUNK);
     struct cow_disk_cell cell = {.key = cow_key(slot % 12, 1 + slot / 3),
                                  .generation = 1 + slot / 4,
                                  .durable = slot / 4,
                                  .sum = cow_disk_data_sum(&super, data)};
+    cow_disk_cell_encode(&super, slot, &cell, s + COW_DISK_CELLS_START + (size_t)slot * COW_DISK_CELL_BYTES);
+  }
+  for (uint32_t slot = SLOTS; slot < SLOTS + HOLES / 2; slot++) {
+    struct cow_disk_cell cell = {
+        .key = cow_key(12 + slot % 3, 1 + slot % 5), .generation = 5, .durable = 4, .sum = COW_DISK_HOLE_SUM};
     cow_disk_cell_encode(&super, slot, &cell, s + COW_DISK_CELLS_START + (size_t)slot * COW_DISK_CELL_BYTES);
   }
 }
@@ -88,7 +95,7 @@ static void change(struct input *in, unsigned char *s) {
   else if (kind == 1)
     at += COW_DISK_TABLE_START + (size_t)(index %= COW_SHADOWS_MAX) * COW_DISK_RECORD_BYTES;
   else if (kind == 2)
-    at += COW_DISK_CELLS_START + (size_t)(index %= SLOTS) * COW_DISK_CELL_BYTES;
+    at += COW_DISK_CELLS_START + (size_t)(index %= SLOTS + HOLES) * COW_DISK_CELL_BYTES;
   size_t begin = kind == 3 ? (size_t)index * 8 % STORAGE_BYTES + from : from * 2 % bytes[kind];
   if (begin < bytes[kind])
     take_bytes(in, at + begin, count < bytes[kind] - begin ? count : bytes[kind] - begin);
@@ -123,7 +130,7 @@ static void serve(int storage_fd, int origin_fd, struct cow_arena *arena) {
   struct cow_storage_options so = {.fd = storage_fd,
                                    .chunk_bytes = h->chunk_bytes,
                                    .limit_bytes = (uint64_t)h->slots_max * h->chunk_bytes,
-                                   .start_bytes = cow_disk_slots_start(h->slots_max)};
+                                   .start_bytes = cow_disk_slots_start(h->slots_max + h->holes_max)};
   struct cow_engine_options eo = {.origin_fd = origin_fd, .arena = arena, .lanes = 1};
   struct cow_engine *e = NULL;
   static struct cow_shadow_info info[COW_SHADOWS_MAX];

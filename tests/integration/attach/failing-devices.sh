@@ -41,7 +41,7 @@ tree=$("$UMBRA" mount "$id")
 sha256sum <"$tree/data" | cmp - "$WORK/sum" || fail "a shadow copy on storage that works again is wrong"
 "$UMBRA" unmount "$tree"
 "$UMBRA" --quiet delete --all
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
 no_attached_left
 

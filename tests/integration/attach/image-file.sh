@@ -36,7 +36,7 @@ tree=$("$UMBRA" mount "$id")
 diff -r "$TOP/cow" "$tree/cow" || fail "the shadow copy is not what the volume was"
 "$UMBRA" unmount "$tree"
 "$UMBRA" --quiet delete "$id"
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
 fsck.ext4 -fn "$file" >/dev/null || fail "the file is no clean filesystem"
 mount -o loop,ro "$file" "$WORK/v"

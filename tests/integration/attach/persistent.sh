@@ -63,7 +63,7 @@ for type in ext4 xfs; do
   diff -r "$TOP/common" "$tree/common" || fail "$type: shadow copy 1 is not the tree it was"
   mount "/dev/umbra/$ATTACHED" "$WORK/v"
   # Mounted shadow copies keep the volume from being detached; others stay in their storage.
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   expect_status 1 "$UMBRA" detach "$ATTACHED"
   expect_output "shadow copy $one is mounted at '$tree': unmount it first"
   "$UMBRA" unmount "$tree"
@@ -86,7 +86,7 @@ for type in ext4 xfs; do
   rm "$WORK/v/big"
   sync -f "$WORK/v"
   sum_three=$(sum "$three")
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   "$UMBRA" detach "$ATTACHED"
 
   # Storage of another volume is refused, and stays as it is.
@@ -107,7 +107,7 @@ for type in ext4 xfs; do
   # Changed behind umbra's back: all are dropped, and everybody is told.
   mount "$ORIGIN" "$WORK/v"
   echo changed >"$WORK/v/changed"
-  umount "$WORK/v"
+  unmount_alone "$WORK/v"
   expect_status 0 attach
   expect_output "all shadow copies in '$WORK/storage/umbra-$ATTACHED.storage' are dropped: the volume was changed while it was not attached"
   [ "$(state "$one")" = "dropped the volume was changed while it was not attached" ] || fail "state $(state "$one")"

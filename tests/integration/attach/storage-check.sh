@@ -20,7 +20,7 @@ two=$(create)
 dd if=/dev/urandom of="$WORK/v/big" bs=1M count=4 conv=notrunc,fsync status=none
 expect_status 1 "$UMBRA" storage check "$store"
 expect_output "storage '$store' is in use: detach its volume first"
-umount "$WORK/v"
+unmount_alone "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
 
 # Sound, and told as it is.
@@ -43,8 +43,9 @@ expect_status 2 "$UMBRA" storage mend "$store"
 
 # damage OFFSET: in a copy
 slots=$(jq -r 'select(.kind == "superblock") | .slots' "$WORK/dump" | head -n 1)
-start=$(((139264 + (slots * 32 + 4095) / 4096 * 4096 + 65535) / 65536 * 65536))
-slot=$(jq -r 'select(.kind == "entry") | .slot' "$WORK/dump" | sed -n 300p)
+holes=$(jq -r 'select(.kind == "superblock") | .holes' "$WORK/dump" | head -n 1)
+start=$(((139264 + ((slots + holes) * 32 + 4095) / 4096 * 4096 + 65535) / 65536 * 65536))
+slot=$(jq -r --argjson slots "$slots" 'select(.kind == "entry" and .slot < $slots) | .slot' "$WORK/dump" | sed -n 300p)
 damage() {
   cp --sparse=always "$store" "$WORK/copy"
   python3 - "$WORK/copy" "$1" <<'END2'

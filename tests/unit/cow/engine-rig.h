@@ -103,7 +103,7 @@ static inline void set_up_free(struct rig *r, uint64_t storage_bytes, enum cow_f
       (struct rig){.storage_bytes = storage_bytes, .policy = policy, .seed = seed_of_run(), .free_space = free_space};
   r->origin_fd = file_of("origin", VOLUME_BYTES);
   r->storage_fd = file_of("storage", 0);
-  assert_int_equal(cow_arena_create(&r->arena, &g, (uint32_t)(storage_bytes / CHUNK), &err), 0);
+  assert_int_equal(cow_arena_create(&r->arena, &g, (uint32_t)(storage_bytes / CHUNK), COW_SLOTS_MAX, &err), 0);
   start_server(r);
 }
 

@@ -28,7 +28,7 @@ static void set_up_control(struct control_rig *c, uint64_t chunks) {
                             .seat = calloc(1, sizeof *c->seat)};
   c->r.origin_fd = file_of("origin", chunks * CHUNK);
   c->r.storage_fd = file_of("storage", 0);
-  assert_int_equal(cow_arena_create(&c->r.arena, &g, (uint32_t)chunks, &err), 0);
+  assert_int_equal(cow_arena_create(&c->r.arena, &g, (uint32_t)chunks, COW_SLOTS_MAX, &err), 0);
   start_server(&c->r);
   c->control = control_new(c->seat);
   assert_non_null(c->control);

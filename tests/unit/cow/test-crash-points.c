@@ -35,6 +35,7 @@ enum {
   STEPS = 300,
   SLOTS_PLENTY = 2000,
   SLOTS_FEW = 90,
+  HOLES = 50, /* fewer than there may be chunks to leave out */
 };
 
 /* ---- the record ---- */
@@ -150,6 +151,7 @@ struct machine {
   struct cow_engine *engine;
   struct cow_recovery found;
   unsigned lanes; /* 0: one */
+  cow_free_space_fn free_space;
 };
 
 static uint64_t next_random(uint64_t *state) {
@@ -171,6 +173,7 @@ static void format(int storage_fd, uint32_t slots) {
   struct cow_disk_super super = {.volume_bytes = VOLUME_BYTES,
                                  .chunk_bytes = CHUNK,
                                  .slots_max = slots,
+                                 .holes_max = HOLES,
                                  .next_number = 1,
                                  .seed = UINT64_C(0x1234567887654321)};
   if (cow_ledger_format(storage_fd, &super, &err) < 0)
@@ -183,7 +186,7 @@ static void start_programs(struct machine *m) {
   struct cow_storage_options so = {.fd = m->storage_fd,
                                    .chunk_bytes = CHUNK,
                                    .limit_bytes = (uint64_t)slots * CHUNK,
-                                   .start_bytes = cow_disk_slots_start(slots)};
+                                   .start_bytes = cow_disk_slots_start(slots + HOLES)};
   assert_int_equal(cow_storage_open(&so, &m->storage, &err), 0);
   if (cow_ledger_open(m->storage_fd, m->origin_fd, &m->arena, &m->ledger, &err) < 0)
     fail_msg("%s", err.message);
@@ -191,7 +194,8 @@ static void start_programs(struct machine *m) {
                                   .storage = m->storage,
                                   .arena = &m->arena,
                                   .ledger = m->ledger,
-                                  .lanes = m->lanes ? m->lanes : 1};
+                                  .lanes = m->lanes ? m->lanes : 1,
+                                  .free_space = m->free_space};
   if (cow_engine_open(&eo, &m->engine, &err) < 0)
     fail_msg("%s", err.message);
 }
@@ -212,6 +216,30 @@ static void attach(struct machine *m) {
 static void leave(struct machine *m) {
   stop_programs(m);
   cow_arena_done(&m->arena);
+}
+
+/* ---- what is free ---- */
+
+/* As in a filesystem the volume itself says it: its first sector, which is written often, has a word that tells. */
+static bool word_says_free(uint64_t word, uint64_t chunk) {
+  return chunk >= 8 && (word * UINT64_C(0x9e3779b97f4a7c15) >> (chunk % 60) & 7) != 0;
+}
+
+static bool is_free(const unsigned char *volume, uint64_t chunk) {
+  uint64_t word;
+  memcpy(&word, volume, sizeof word);
+  return word_says_free(word, chunk);
+}
+
+static int visit_free(const struct free_space_source *source, free_space_visit_fn visit, void *context,
+                      struct umbra_error *err) {
+  (void)err;
+  uint64_t word;
+  int r = source->read(source->context, &word, sizeof word, 0);
+  for (uint64_t c = 0; c < VOLUME_BYTES / CHUNK && r == 0; c++)
+    if (word_says_free(word, c))
+      r = visit(context, c * CHUNK, CHUNK);
+  return r;
 }
 
 /* ---- the model ---- */
@@ -237,7 +265,20 @@ struct run {
     uint64_t sectors[SECTORS];
   } * flushes; /* what each flush of the volume promised */
   size_t flush_count;
+  uint64_t left_out;
 };
+
+static void stop_run(struct run *r) {
+  struct cow_engine_status status;
+  cow_engine_status(r->machine.engine, &status);
+  r->left_out += status.chunks_left_out;
+  stop_programs(&r->machine);
+}
+
+static void leave_run(struct run *r) {
+  stop_run(r);
+  cow_arena_done(&r->machine.arena);
+}
 
 /* Each sector says which write was its last. */
 static void step_write(struct run *r) {
@@ -281,6 +322,8 @@ static void step_make(struct run *r) {
   memcpy(s->bytes, r->live, VOLUME_BYTES);
   s->made = position_now();
   assert_int_equal(cow_engine_commit(r->machine.engine, s->id, true), 0);
+  if (next_random(&r->random) % 4 != 0)
+    cow_engine_wait_free_known(r->machine.engine);
   if (!s->kept)
     return;
   /* The volume goes on in between. */
@@ -293,13 +336,8 @@ static void step_make(struct run *r) {
     assert_int_equal(result, -EIO); /* dropped meanwhile */
 }
 
-static void step_delete(struct run *r) {
+static void delete_one(struct run *r, struct shadow *s) {
   struct umbra_error err = {0};
-  if (r->shadow_count == 0)
-    return;
-  struct shadow *s = &r->shadows[next_random(&r->random) % r->shadow_count];
-  if (s->gone != SIZE_MAX)
-    return;
   size_t at = position_now();
   s->ending = s->ending < at ? s->ending : at;
   assert_int_equal(cow_engine_delete(r->machine.engine, s->id, false, &err), 0);
@@ -308,9 +346,23 @@ static void step_delete(struct run *r) {
     cow_engine_wait_reclaimed(r->machine.engine);
 }
 
+static void step_delete(struct run *r) {
+  struct shadow *s = r->shadow_count > 0 ? &r->shadows[next_random(&r->random) % r->shadow_count] : NULL;
+  if (s && s->gone == SIZE_MAX)
+    delete_one(r, s);
+}
+
+/* What is left out is what all who are live had free: of many that is little. */
+static void keep_few(struct run *r) {
+  size_t live = 0;
+  for (size_t i = r->shadow_count; i > 0 && r->machine.free_space; i--)
+    if (r->shadows[i - 1].gone == SIZE_MAX && ++live > 2)
+      delete_one(r, &r->shadows[i - 1]);
+}
+
 /* Only the server dies: the arena stays. */
 static void step_restart(struct run *r) {
-  stop_programs(&r->machine);
+  stop_run(r);
   start_programs(&r->machine);
 }
 
@@ -330,7 +382,7 @@ static void step_die(struct run *r) {
   pthread_rwlock_rdlock(&e->epoch);
   assert_int_equal(cow_cover(e, lane, 1), 0);
   pthread_rwlock_unlock(&e->epoch);
-  stop_programs(&r->machine);
+  stop_run(r);
   for (unsigned i = 0; i < 3; i++) {
     memcpy(a->at[kept[i]], before[i], a->bytes[kept[i]]);
     free(before[i]);
@@ -342,7 +394,7 @@ static void step_die(struct run *r) {
 static void step_reattach(struct run *r) {
   if (next_random(&r->random) % 2)
     assert_int_equal(cow_ledger_finish(r->machine.ledger), 0);
-  leave(&r->machine);
+  leave_run(r);
   attach(&r->machine);
   for (size_t i = 0; i < r->shadow_count; i++)
     if (!r->shadows[i].kept && r->shadows[i].gone == SIZE_MAX)
@@ -367,8 +419,8 @@ static void begin_work(struct run *r, uint32_t slots) {
   r->machine.origin_fd = file_of("origin", VOLUME_BYTES);
   r->machine.storage_fd = file_of("storage", 0);
   format(r->machine.storage_fd, slots);
-  assert_int_equal(ftruncate(r->machine.storage_fd, (off_t)(cow_disk_slots_start(slots) + (uint64_t)slots * CHUNK)),
-                   0);
+  assert_int_equal(
+      ftruncate(r->machine.storage_fd, (off_t)(cow_disk_slots_start(slots + HOLES) + (uint64_t)slots * CHUNK)), 0);
   record.count = record.position = 0;
   record.fds[ORIGIN] = r->machine.origin_fd;
   record.fds[STORAGE] = r->machine.storage_fd;
@@ -377,7 +429,7 @@ static void begin_work(struct run *r, uint32_t slots) {
 }
 
 static void end_work(struct run *r) {
-  leave(&r->machine);
+  leave_run(r);
   record.on = record.storage_fails = false;
   record.fds[ORIGIN] = record.fds[STORAGE] = -1;
 }
@@ -387,9 +439,10 @@ static void work(struct run *r, uint32_t slots) {
   for (unsigned step = 0; step < STEPS; step++) {
     size_t before = position_now();
     unsigned dice = next_random(&r->random) % 100;
-    if (dice < 8)
+    if (dice < 8) {
+      keep_few(r);
       step_make(r);
-    else if (dice < 14)
+    } else if (dice < 14)
       step_delete(r);
     else if (dice < 18)
       step_flush(r);
@@ -464,7 +517,7 @@ struct disks {
 
 static void make_disks(struct disks *d, uint32_t slots) {
   d->bytes[ORIGIN] = VOLUME_BYTES;
-  d->bytes[STORAGE] = cow_disk_slots_start(slots) + (uint64_t)slots * CHUNK;
+  d->bytes[STORAGE] = cow_disk_slots_start(slots + HOLES) + (uint64_t)slots * CHUNK;
   for (int i = 0; i < DISKS; i++) {
     d->fds[i] = file_of("disk", d->bytes[i]);
     d->at[i] = mmap(NULL, d->bytes[i], PROT_READ | PROT_WRITE, MAP_SHARED, d->fds[i], 0);
@@ -529,6 +582,18 @@ static int read_whole(struct cow_engine *e, const char *id, unsigned char *to) {
   return r;
 }
 
+/* Where r->scratch is not what the shadow copy should be; VOLUME_BYTES: nowhere. What was free may read as zeros. */
+static size_t find_wrong(const struct run *r, const struct shadow *s) {
+  static const unsigned char zeros[CHUNK];
+  for (size_t at = 0; at < VOLUME_BYTES; at += CHUNK) {
+    size_t bytes = VOLUME_BYTES - at < CHUNK ? VOLUME_BYTES - at : CHUNK;
+    if (memcmp(r->scratch + at, s->bytes + at, bytes) != 0 &&
+        (!r->machine.free_space || !is_free(s->bytes, at / CHUNK) || memcmp(r->scratch + at, zeros, bytes) != 0))
+      return at;
+  }
+  return VOLUME_BYTES;
+}
+
 static void check_shadow(const struct run *r, const struct machine *m, const struct shadow *s, size_t position) {
   int result = read_whole(m->engine, s->id, r->scratch);
   bool must = s->kept && s->settled <= position && position < s->ending;
@@ -539,9 +604,9 @@ static void check_shadow(const struct run *r, const struct machine *m, const str
     fail_msg("position %zu: %s is gone: %d %s", position, s->id, result, m->found.why_dropped);
   if (result < 0)
     return;
-  for (size_t b = 0; b < VOLUME_BYTES; b++)
-    if (r->scratch[b] != s->bytes[b])
-      fail_msg("position %zu: %s differs at byte %zu", position, s->id, b);
+  size_t wrong = find_wrong(r, s);
+  if (wrong < VOLUME_BYTES)
+    fail_msg("position %zu: %s differs in the chunk at byte %zu", position, s->id, wrong);
 }
 
 static void check_all(const struct run *r, const struct machine *m, size_t position) {
@@ -561,13 +626,14 @@ static void go_on(const struct run *r, struct machine *m, size_t position, uint6
     const struct shadow *s = &r->shadows[i];
     if (read_whole(m->engine, s->id, r->scratch) == 0) {
       assert_true(s->made <= position && position < s->gone);
-      assert_memory_equal(r->scratch, s->bytes, VOLUME_BYTES);
+      assert_int_equal(find_wrong(r, s), VOLUME_BYTES);
     }
   }
 }
 
 static void check_point(struct run *r, struct disks *d, const struct disks *new, size_t position, enum loss loss) {
-  struct machine m = {.origin_fd = d->fds[ORIGIN], .storage_fd = d->fds[STORAGE]};
+  struct machine m = {
+      .origin_fd = d->fds[ORIGIN], .storage_fd = d->fds[STORAGE], .free_space = r->machine.free_space};
   crash(d, new, position, loss, &r->random);
   attach(&m);
   check_origin(r, d, position);
@@ -582,7 +648,7 @@ static void check_point(struct run *r, struct disks *d, const struct disks *new,
   attach(&m);
   for (size_t i = 0; i < r->shadow_count; i++)
     if (read_whole(m.engine, r->shadows[i].id, r->scratch) == 0)
-      assert_memory_equal(r->scratch, r->shadows[i].bytes, VOLUME_BYTES);
+      assert_int_equal(find_wrong(r, &r->shadows[i]), VOLUME_BYTES);
   leave(&m);
 }
 
@@ -603,19 +669,21 @@ static uint64_t number_of(const char *name, uint64_t otherwise) {
   return given ? strtoull(given, NULL, 10) : otherwise;
 }
 
-static void survive(uint32_t slots, void (*do_work)(struct run *r, uint32_t slots)) {
+static void survive(uint32_t slots, void (*do_work)(struct run *r, uint32_t slots), cow_free_space_fn free_space) {
   uint64_t seed = number_of("UMBRA_SEED", (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid());
-  size_t wanted = number_of("UMBRA_POINTS", POINTS_DEFAULT) / 3, points = 0, settled = 0, dropped = 0;
+  size_t wanted = number_of("UMBRA_POINTS", POINTS_DEFAULT) / 4, points = 0, settled = 0, dropped = 0;
+  uint64_t left_out = 0;
   print_message("UMBRA_SEED=%llu\n", (unsigned long long)seed);
   for (uint64_t round = 1; points < wanted; round++) {
     static struct run r;
     struct disks d, new;
-    r = (struct run){.random = seed * round * 2 + 1};
+    r = (struct run){.random = seed * round * 2 + 1, .machine.free_space = free_space};
     make_disks(&d, slots);
     make_disks(&new, slots);
     format(new.fds[STORAGE], slots);
     assert_int_equal(ftruncate(new.fds[STORAGE], (off_t) new.bytes[STORAGE]), 0);
     do_work(&r, slots);
+    left_out += r.left_out;
     for (size_t i = 0; i < r.shadow_count; i++) {
       settled += r.shadows[i].settled != SIZE_MAX;
       dropped += r.shadows[i].dropped;
@@ -628,21 +696,27 @@ static void survive(uint32_t slots, void (*do_work)(struct run *r, uint32_t slot
     lose_disks(&d);
     lose_disks(&new);
   }
-  print_message("%zu points, %zu persistent shadow copies, %zu dropped\n", points, settled, dropped);
+  print_message("%zu points, %zu persistent shadow copies, %zu dropped, %llu chunks left out\n", points, settled,
+                dropped, (unsigned long long)left_out);
   assert_true(points >= wanted && settled > 10);
+  assert_int_equal(left_out > 20, free_space != NULL);
 }
 
 static void survives_loss_of_power(void **state) {
   (void)state;
-  survive(SLOTS_PLENTY, work);
+  survive(SLOTS_PLENTY, work, NULL);
 }
 static void survives_it_when_full(void **state) {
   (void)state;
-  survive(SLOTS_FEW, work);
+  survive(SLOTS_FEW, work, NULL);
 }
 static void survives_it_when_many_write(void **state) {
   (void)state;
-  survive(SLOTS_PLENTY, work_together);
+  survive(SLOTS_PLENTY, work_together, NULL);
+}
+static void survives_it_with_holes(void **state) {
+  (void)state;
+  survive(SLOTS_PLENTY, work, visit_free);
 }
 
 /* Storage that fails ends persistence, not the volume; what failed is remembered by the next server. */
@@ -718,11 +792,9 @@ static void order_is_kept(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(survives_loss_of_power),
-      cmocka_unit_test(survives_it_when_full),
-      cmocka_unit_test(survives_it_when_many_write),
-      cmocka_unit_test(failing_storage_ends_it),
-      cmocka_unit_test(order_is_kept),
+      cmocka_unit_test(survives_loss_of_power),      cmocka_unit_test(survives_it_when_full),
+      cmocka_unit_test(survives_it_when_many_write), cmocka_unit_test(survives_it_with_holes),
+      cmocka_unit_test(failing_storage_ends_it),     cmocka_unit_test(order_is_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

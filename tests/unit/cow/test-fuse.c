@@ -62,7 +62,7 @@ static void set_up_session(struct session_rig *s, uint64_t volume_bytes) {
   memset(&discards, 0, sizeof discards);
   s->r.origin_fd = discards.origin_fd = file_of("origin", volume_bytes);
   s->r.storage_fd = file_of("storage", 0);
-  assert_int_equal(cow_arena_create(&s->r.arena, &g, 4096, &err), 0);
+  assert_int_equal(cow_arena_create(&s->r.arena, &g, 4096, COW_SLOTS_MAX, &err), 0);
   start_server(&s->r);
 }
 

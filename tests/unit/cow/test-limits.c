@@ -29,7 +29,7 @@ static void sizes_have_limits(void **state) {
       {{CHUNK, COW_CHUNK_BYTES_MIN}, COW_SLOTS_MAX + 1, false},
   };
   for (size_t i = 0; i < sizeof arenas / sizeof arenas[0]; i++) {
-    int code = cow_arena_create(&arena, &arenas[i].geometry, arenas[i].slots, &err);
+    int code = cow_arena_create(&arena, &arenas[i].geometry, arenas[i].slots, COW_SLOTS_MAX, &err);
     assert_int_equal(code < 0, !arenas[i].ok);
     if (code >= 0)
       cow_arena_done(&arena);
