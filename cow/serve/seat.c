@@ -4,6 +4,7 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 
+#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -124,6 +125,24 @@ static bool refuse_oom_kill(void) {
   return fd >= 0 && fd_write_all(fd, "-1000", 5) == 0;
 }
 
+/* Only what SECURITY.md has in its table. From the bounding set, too: the other program gets no more than this one.
+ */
+static bool drop_capabilities(const struct seat *seat) {
+  /* Switching a device-mapper table is an administrator's. */
+  const struct front *front = front_named(seat->front);
+  bool admin = !front || front->needs_admin || access("/dev/mapper/control", F_OK) == 0;
+  const capng_type_t all = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_BOUNDING_SET;
+  if (capng_get_caps_process() < 0)
+    return false;
+  for (unsigned c = 0; c <= CAP_LAST_CAP; c++)
+    if (c != CAP_SYS_RESOURCE && c != CAP_IPC_LOCK && c != CAP_DAC_OVERRIDE && !(admin && c == CAP_SYS_ADMIN) &&
+        capng_update(CAPNG_DROP, all, c) < 0)
+      return false;
+  /* Bounds first, as long as we may. Without CAP_SETPCAP they stay, and only what this program does is limited. */
+  bool bounds = capng_apply(CAPNG_SELECT_BOUNDS) == 0;
+  return capng_apply(CAPNG_SELECT_CAPS) == 0 && bounds;
+}
+
 void seat_harden(struct seat *seat) {
   /* Memory that the kernel gets for us must not wait for writes that go through us. */
   const bool done[SEAT_WEAKNESSES] = {
@@ -132,6 +151,7 @@ void seat_harden(struct seat *seat) {
       /* Pages stay once they are there; regions are reserved larger than what is ever used of them. */
       [SEAT_NOT_LOCKED] = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0,
       [SEAT_MAY_BE_KILLED] = refuse_oom_kill(),
+      [SEAT_PRIVILEGED] = drop_capabilities(seat), /* last: the others need some */
   };
   for (unsigned i = 0; i < SEAT_WEAKNESSES; i++)
     if (!done[i])
@@ -144,6 +164,7 @@ const char *seat_weakness_text(enum seat_weakness w) {
       [SEAT_IN_MEMORY_GROUP] = "cannot leave its memory cgroup: when that is full, the volume may hang",
       [SEAT_NOT_LOCKED] = "may be swapped out (no CAP_IPC_LOCK)",
       [SEAT_MAY_BE_KILLED] = "may be killed for want of memory (no CAP_SYS_RESOURCE)",
+      [SEAT_PRIVILEGED] = "keeps capabilities that it does not need",
   };
   return texts[w];
 }

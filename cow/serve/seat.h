@@ -71,14 +71,16 @@ pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char 
 pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, struct umbra_error *err);
 
 /*
- * What both do against being in the way of the memory that others want to write out through them. What could not be
- * done is noted in seat->weaknesses (bits of enum seat_weakness).
+ * What both do against being in the way of the memory that others want to write out through them, and to have no
+ * capabilities but those they need (SECURITY.md). Before any thread is started. What could not be done is noted in
+ * seat->weaknesses (bits of enum seat_weakness).
  */
 enum seat_weakness {
   SEAT_WAITS_FOR_WRITEBACK, /* no PR_SET_IO_FLUSHER: its allocations may wait for writes that go through it */
   SEAT_IN_MEMORY_GROUP,     /* a cgroup v1 with a limit makes it wait in the same way */
   SEAT_NOT_LOCKED,          /* parts of it may be swapped out */
   SEAT_MAY_BE_KILLED,       /* for want of memory */
+  SEAT_PRIVILEGED,          /* has capabilities that it does not need */
   SEAT_WEAKNESSES,
 };
 const char *seat_weakness_text(enum seat_weakness w);
