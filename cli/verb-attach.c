@@ -131,7 +131,7 @@ const struct verb verb_attach = {
     .usage = "[OPTION…] DEVICE NAME | --all",
     .summary = "put umbra below a volume, so that its shadow copies are made at once",
     .help =
-        "  --storage WHERE   directory or block device elsewhere for what is overwritten\n"
+        "  --storage WHERE   for what is overwritten: directory or block device elsewhere, or inside: the volume itself\n"
         "  --limit N|N%      how much of it: bytes, or percent of what holds it (default: a tenth of the device)\n"
         "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
         "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"

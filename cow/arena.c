@@ -10,9 +10,9 @@
 
 #define ARENA_MAGIC UINT64_C(0x34616e6572616275) /* "ubarena4" */
 
-static const char *const region_names[COW_REGIONS] = {"umbra-cow-header",    "umbra-cow-keys",
-                                                      "umbra-cow-covered-a", "umbra-cow-covered-b",
-                                                      "umbra-cow-overlays",  "umbra-cow-sums"};
+static const char *const region_names[COW_REGIONS] = {
+    "umbra-cow-header",   "umbra-cow-keys", "umbra-cow-covered-a", "umbra-cow-covered-b",
+    "umbra-cow-overlays", "umbra-cow-sums", "umbra-cow-extents"};
 
 static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_t slots_max, uint32_t holes_max) {
   uint64_t slots_and_holes = (uint64_t)slots_max + holes_max;
@@ -22,6 +22,7 @@ static void set_sizes(struct cow_arena *a, const struct cow_geometry *g, uint32_
   a->bytes[COW_REGION_COVERED_A] = a->bytes[COW_REGION_COVERED_B] = covered_bytes;
   a->bytes[COW_REGION_OVERLAYS] = (uint64_t)slots_max * sizeof(uint64_t);
   a->bytes[COW_REGION_SUMS] = slots_and_holes * sizeof(uint32_t);
+  a->bytes[COW_REGION_EXTENTS] = sizeof(struct cow_extents);
 }
 
 static int map_all(struct cow_arena *a, struct umbra_error *err) {
@@ -35,6 +36,7 @@ static int map_all(struct cow_arena *a, struct umbra_error *err) {
   a->keys = a->at[COW_REGION_KEYS];
   a->overlays = a->at[COW_REGION_OVERLAYS];
   a->sums = a->at[COW_REGION_SUMS];
+  a->extents = a->at[COW_REGION_EXTENTS];
   return 0;
 }
 

@@ -7,6 +7,7 @@
 #define COW_ARENA_H
 
 #include "common/error.h"
+#include "cow/extents.h"
 #include "cow/geometry.h"
 
 #include <stdatomic.h>
@@ -21,6 +22,7 @@ enum cow_region {
                           is of (E19) */
   COW_REGION_SUMS, /* persistent storage: the data's checksum, 32 bits a slot or hole; 0: it has no cell that counts
                     */
+  COW_REGION_EXTENTS, /* struct cow_extents: where storage inside the volume is */
   COW_REGIONS,
 };
 
@@ -72,6 +74,7 @@ struct cow_arena {
   _Atomic uint64_t *keys;          /* = at[COW_REGION_KEYS] */
   _Atomic uint64_t *overlays;      /* = at[COW_REGION_OVERLAYS] */
   _Atomic uint32_t *sums;          /* = at[COW_REGION_SUMS] */
+  struct cow_extents *extents;     /* = at[COW_REGION_EXTENTS] */
 };
 
 /* New: no shadow copies, no keys. No more than holes_max holes, nor than the volume has chunks, if numbers suffice.

@@ -109,6 +109,24 @@ struct revert {
   void *context;
 };
 
+/* But for what is storage (E21). */
+static int write_around(struct cow_engine *e, const unsigned char *buffer, uint64_t length_bytes,
+                        uint64_t offset_bytes) {
+  int r = 0;
+  for (uint64_t done = 0; done < length_bytes && r >= 0;) {
+    uint64_t at = offset_bytes + length_bytes, skipped = 0, from = offset_bytes + done;
+    if (e->extents) {
+      pthread_rwlock_rdlock(&e->overlay.lock);
+      (void)cow_extents_overlap(e->extents, from, length_bytes - done, &at, &skipped);
+      pthread_rwlock_unlock(&e->overlay.lock);
+    }
+    if (at > from)
+      r = cow_engine_write(e, buffer + done, at - from, from);
+    done = at + skipped - offset_bytes;
+  }
+  return r;
+}
+
 /* Ranges are of whole chunks. What was free then is left as it is (E18). */
 static int put_back(uint64_t offset_bytes, uint64_t length_bytes, void *context) {
   struct revert *v = context;
@@ -127,7 +145,7 @@ static int put_back(uint64_t offset_bytes, uint64_t length_bytes, void *context)
       continue;
     int r = cow_shadow_read(v->shadow, v->buffer, piece, offset_bytes + done);
     if (r >= 0)
-      r = cow_engine_write(v->engine, v->buffer, piece, offset_bytes + done);
+      r = write_around(v->engine, v->buffer, piece, offset_bytes + done);
     if (r < 0)
       return r;
     v->done_bytes += piece;

@@ -67,6 +67,7 @@ struct cow_engine {
   struct cow_storage *storage;
   struct cow_arena *arena;
   struct cow_ledger *ledger;
+  struct cow_extents *extents; /* the arena's, if storage is to be inside the volume; else NULL */
   enum cow_full_policy full_policy;
   void (*event)(const struct cow_event *event, void *context);
   void *event_context;
@@ -122,6 +123,17 @@ static inline bool cow_is_covered(const _Atomic uint64_t *p, uint64_t chunk) {
  */
 int cow_cover(struct cow_engine *e, struct cow_lane *lane, size_t count);
 
+/*
+ * inside.c: called with epoch held shared, before a write or discard reaches the origin. One that reaches into
+ * storage ends that first (E22); the epoch is let go and taken again for it.
+ */
+void cow_heed_write(struct cow_engine *e, uint64_t offset_bytes, uint64_t length_bytes);
+/* Writes may have passed, or will: nothing is stored in its ranges until the filesystem has been asked again (E24). */
+void cow_doubt_storage(struct cow_engine *e);
+/* What of [offset, offset + length) is storage becomes zeros in the buffer. */
+void cow_mask_storage(const struct cow_engine *e, unsigned char *buffer, uint64_t offset_bytes,
+                      uint64_t length_bytes);
+
 /* keep.c */
 /* Between "slots written" and "published": E13. epoch held shared. */
 int cow_keep_stored(struct cow_engine *e, const struct cow_stored *stored, size_t count);
@@ -134,6 +146,8 @@ bool cow_keep_before_writes(struct cow_engine *e, const struct cow_witness_write
 int cow_keep_read(struct cow_engine *e, uint32_t slot, uint64_t offset_bytes, void *buffer, size_t length_bytes);
 
 /* shadow-read.c */
+/* cow_shadow_read() of a range that is one, by who holds the overlays' lock or need not (storage elsewhere). */
+int cow_shadow_read_range(struct cow_shadow *s, void *buffer, size_t length_bytes, uint64_t offset_bytes);
 bool cow_shadow_in_range(const struct cow_shadow *s, size_t length_bytes, uint64_t offset_bytes);
 uint32_t cow_shadow_number(const struct cow_shadow *s);
 /* How many of count chunks from chunk on are alike, and whether they are holes: free at the instant, written since.

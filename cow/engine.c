@@ -108,6 +108,7 @@ int cow_engine_open(const struct cow_engine_options *options, struct cow_engine 
       .storage = options->storage,
       .arena = options->arena,
       .ledger = options->ledger,
+      .extents = options->inside ? options->arena->extents : NULL,
       .full_policy = options->full_policy,
       .event = options->event,
       .event_context = options->event_context,
@@ -255,6 +256,9 @@ void cow_engine_run(struct cow_engine *e, struct cow_request *requests, size_t c
   struct cow_lane *lane = take_lane(e);
   if (writes) {
     pthread_rwlock_rdlock(&e->epoch); /* E5: until the origin has them */
+    for (size_t i = 0; e->extents && i < count; i++)
+      if (requests[i].write && requests[i].result == 0)
+        cow_heed_write(e, requests[i].offset_bytes, requests[i].length_bytes);
     cover_writes(e, lane, requests, count);
   }
   bool witnessed = writes && witness_before(e, requests, count);
@@ -285,6 +289,8 @@ static int zero_part(struct cow_engine *e, struct cow_lane *lane, uint64_t offse
   pthread_rwlock_rdlock(&e->epoch);
   uint64_t bytes_max = atomic_load(&e->live_count) == 0 ? ZERO_BYTES_MAX : COW_REQUEST_BYTES_MAX;
   uint64_t bytes = *ret_bytes = left_bytes < bytes_max ? left_bytes : bytes_max;
+  if (e->extents)
+    cow_heed_write(e, offset_bytes, bytes);
   lane->ranges[0] = chunks_of(e, offset_bytes, bytes);
   int r = cow_cover(e, lane, 1);
   const struct cow_witness_write w = {.offset_bytes = offset_bytes, .length_bytes = bytes};
@@ -381,6 +387,7 @@ bool cow_engine_rest(struct cow_engine *e) {
   }
   if (e->ledger)
     cow_witness_rest(e->ledger);
+  cow_doubt_storage(e);
   return true;
 }
 
@@ -425,7 +432,10 @@ int cow_engine_delete(struct cow_engine *e, const char *id, bool force, struct u
   return r;
 }
 
-void cow_engine_drop_all(struct cow_engine *e, const char *why) { cow_drop_after(e, 0, why); }
+void cow_engine_drop_all(struct cow_engine *e, const char *why) {
+  cow_drop_after(e, 0, why);
+  cow_doubt_storage(e);
+}
 
 static int compare_numbers(const void *a, const void *b) {
   const struct cow_shadow_info *x = a, *y = b;
@@ -466,6 +476,7 @@ void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret) {
       .memory_bytes = cow_arena_memory_bytes(e->arena) + atomic_load(&e->free_map.memory_bytes),
       .shadows = atomic_load(&e->live_count),
       .kept = atomic_load(&e->kept_count),
+      .has_ranges = e->extents && atomic_load(&e->extents->count) > 0,
   };
   pthread_rwlock_rdlock(&e->map_lock);
   ret->overlay_bytes = (uint64_t)e->overlay.map.count * e->geometry.chunk_bytes;

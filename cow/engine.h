@@ -47,6 +47,7 @@ struct cow_engine_options {
   struct cow_storage *storage; /* borrowed */
   struct cow_arena *arena;     /* borrowed; new, or left by a server that died */
   struct cow_ledger *ledger;   /* borrowed; NULL: the storage is not persistent */
+  bool inside;                 /* storage is in ranges of the origin, once they are given: arena->extents */
   enum cow_full_policy full_policy;
   unsigned lanes; /* callers served at a time, others wait: 1 to COW_LANES_MAX */
   /* From whatever thread it happens on, with locks held: must not block, nor call the engine. May be NULL. */
@@ -87,6 +88,15 @@ int cow_engine_zero(struct cow_engine *e, uint64_t offset_bytes,
 int cow_engine_flush(struct cow_engine *e);
 
 /*
+ * Storage inside the volume (E21 to E25): a file's ranges, which its filesystem keeps as they are, never reads and
+ * never writes. Where there are none these are taken, and watched; nothing is stored there until the same ones come once
+ * more, found by asking the filesystem after that (*ret_certain). So before each shadow copy, after its begin. With
+ * others all shadow copies are dropped, and it is -ESTALE: the next call takes new ones. -EOPNOTSUPP: it lies elsewhere.
+ */
+int cow_engine_use_ranges(struct cow_engine *e, const struct cow_extent_range *ranges, size_t count,
+                          bool *ret_certain, struct umbra_error *err);
+
+/*
  * Making one: begin (memory, a place in the table) → commit → settle; abort before commit. One at a time, -EBUSY.
  * commit is the instant: writes under way end before it, new ones wait for it; no memory, no I/O of its own. held:
  * the filesystem is frozen, so that the shadow copy's structures are whole and say what is free; what is free is then
@@ -113,7 +123,8 @@ int cow_engine_seal(struct cow_engine *e, const char *id, struct umbra_error *er
 
 /*
  * True: no shadow copy is begun or live, and until the next begin the volume may be written to without the engine
- * (DESIGN.md, M2). Who writes so must have ended before that begin.
+ * (DESIGN.md, M2). Who writes so must have ended before that begin. Ranges of storage inside the volume are to be
+ * confirmed after it.
  */
 bool cow_engine_rest(struct cow_engine *e);
 
@@ -160,6 +171,7 @@ struct cow_engine_status {
   uint32_t shadows;       /* live ones */
   uint32_t kept;          /* of these, those that outlive the run */
   uint64_t overlay_bytes; /* of what storage has in use: written to shadow copies */
+  bool has_ranges;        /* storage inside the volume: it has been told where; see cow_engine_use_ranges() */
   struct cow_storage_status storage;
 };
 void cow_engine_status(struct cow_engine *e, struct cow_engine_status *ret);

@@ -112,7 +112,7 @@ static int write_first(struct cow_shadow *s, uint64_t chunk, uint32_t at, const 
     return r;
   atomic_store(told_full(e, s->entry), false);
   memset(whole + length, 0, e->geometry.chunk_bytes - length);
-  r = bytes < length ? cow_shadow_read(s, whole, length, chunk * e->geometry.chunk_bytes) : 0;
+  r = bytes < length ? cow_shadow_read_range(s, whole, length, chunk * e->geometry.chunk_bytes) : 0;
   memcpy(whole + at, buffer, bytes);
   if (r >= 0)
     r = cow_storage_write(e->storage, slot, 0, whole, e->geometry.chunk_bytes);

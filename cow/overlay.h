@@ -19,8 +19,8 @@ enum { COW_OVERLAY_STRIPES = 64 };
 
 struct cow_overlay {
   /*
-   * Shared: a write, from its look at the shadow copy's state until its data is in its slot. Exclusive: sealing,
-   * freeing. Rank 5.
+   * Shared: a write (with storage inside the volume a read, too), from its look at the shadow copy's state until its
+   * data is in its slot. Exclusive: sealing, freeing. Rank 5.
    */
   pthread_rwlock_t lock;
   pthread_mutex_t stripes[COW_OVERLAY_STRIPES]; /* of chunks; rank 6: look → store → publish is one step */

@@ -123,10 +123,11 @@ static int read_run(const struct cow_shadow *s, unsigned char *buffer, uint64_t 
   }
   if (place == IN_OVERLAY)
     return cow_storage_read(e->storage, slot, offset % chunk_bytes, buffer, bytes);
-  if (place == IN_ENTRY)
-    return cow_keep_read(e, slot, offset % chunk_bytes, buffer, bytes);
-  int r = fd_pread_all(e->origin_fd, buffer, bytes, offset);
-  if (r < 0)
+  int r = place == IN_ENTRY ? cow_keep_read(e, slot, offset % chunk_bytes, buffer, bytes)
+                            : fd_pread_all(e->origin_fd, buffer, bytes, offset);
+  if (r >= 0 && e->extents)
+    cow_mask_storage(e, buffer, offset, bytes);
+  if (r < 0 || place == IN_ENTRY)
     return r;
   uint64_t still = find_run(s, chunk, run, &now, &slot);
   if (now != IN_ORIGIN)
@@ -143,9 +144,24 @@ bool cow_shadow_in_range(const struct cow_shadow *s, size_t length_bytes, uint64
          length_bytes <= volume_bytes - offset_bytes;
 }
 
+static bool is_live(const struct cow_shadow *s) {
+  return cow_shadow_state_of(s->entry) == COW_SHADOW_LIVE && s->entry->number == s->number;
+}
+
 int cow_shadow_read(struct cow_shadow *s, void *buffer, size_t length_bytes, uint64_t offset_bytes) {
+  struct cow_engine *e = s->engine;
   if (!cow_shadow_in_range(s, length_bytes, offset_bytes))
     return -EINVAL;
+  if (!e->extents)
+    return cow_shadow_read_range(s, buffer, length_bytes, offset_bytes);
+  /* Where slots lie may change once it is dropped (E22). */
+  pthread_rwlock_rdlock(&e->overlay.lock);
+  int r = is_live(s) ? cow_shadow_read_range(s, buffer, length_bytes, offset_bytes) : -EIO;
+  pthread_rwlock_unlock(&e->overlay.lock);
+  return r;
+}
+
+int cow_shadow_read_range(struct cow_shadow *s, void *buffer, size_t length_bytes, uint64_t offset_bytes) {
   for (size_t done = 0; done < length_bytes;) {
     uint64_t part = 0;
     int r = read_run(s, (unsigned char *)buffer + done, length_bytes - done, offset_bytes + done, &part);
@@ -154,5 +170,5 @@ int cow_shadow_read(struct cow_shadow *s, void *buffer, size_t length_bytes, uin
     done += part;
   }
   /* After the reads: what was freed and used anew meanwhile is not handed out (E8). */
-  return cow_shadow_state_of(s->entry) == COW_SHADOW_LIVE && s->entry->number == s->number ? 0 : -EIO;
+  return is_live(s) ? 0 : -EIO;
 }

@@ -17,6 +17,7 @@ struct cow_storage {
   int fd;
   bool grows; /* a file */
   uint64_t start_bytes;
+  const struct cow_extents *extents;      /* or NULL */
   uint32_t chunk_bytes, slots_max, slots; /* slots: allocated */
 
   pthread_mutex_t lock; /* rank 8: the rest */
@@ -24,6 +25,18 @@ struct cow_storage {
   uint32_t used_count;
   uint64_t next; /* where the search goes on: copies of one time lie together */
 };
+
+static uint32_t slots_of(const struct cow_extents *x) {
+  return atomic_load(&x->count) > 0 && atomic_load(&x->certain) ? x->slots : 0;
+}
+
+/* Where a slot is, and how many from it on lie in a row. */
+static uint64_t place_of(const struct cow_storage *s, uint32_t slot, uint32_t *ret_row) {
+  if (s->extents)
+    return cow_extents_place(s->extents, slot, s->chunk_bytes, ret_row);
+  *ret_row = UINT32_MAX;
+  return s->start_bytes + (uint64_t)slot * s->chunk_bytes;
+}
 
 static int set_up(struct cow_storage *s, const struct cow_storage_options *o, struct umbra_error *err) {
   struct stat st;
@@ -33,17 +46,18 @@ static int set_up(struct cow_storage *s, const struct cow_storage_options *o, st
   if (S_ISBLK(st.st_mode) && ioctl(o->fd, BLKGETSIZE64, &bytes) < 0)
     return error_errno(err, "asking the storage device for its size");
   s->fd = o->fd;
-  s->grows = !S_ISBLK(st.st_mode);
+  s->grows = !S_ISBLK(st.st_mode) && !o->extents;
+  s->extents = o->extents;
   s->chunk_bytes = o->chunk_bytes;
   s->start_bytes = o->start_bytes;
   bytes = bytes > o->start_bytes ? bytes - o->start_bytes : 0;
-  uint64_t limit_bytes = s->grows || o->limit_bytes < bytes ? o->limit_bytes : bytes;
+  uint64_t limit_bytes = s->grows || s->extents || o->limit_bytes < bytes ? o->limit_bytes : bytes;
   uint64_t slots_max = limit_bytes / o->chunk_bytes;
   if (slots_max == 0)
     return error_set(err, -ENOSPC, UMBRA_REASON_STORAGE, "the storage's limit of %llu bytes is less than one chunk",
                      (unsigned long long)limit_bytes);
   s->slots_max = slots_max < COW_SLOTS_MAX ? (uint32_t)slots_max : COW_SLOTS_MAX;
-  s->slots = s->grows ? 0 : s->slots_max;
+  s->slots = s->grows ? 0 : s->extents ? slots_of(s->extents) : s->slots_max;
   if (bitmap_init(&s->used, s->slots_max) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "memory for %u slots", s->slots_max);
   return 0;
@@ -91,7 +105,7 @@ int cow_storage_claim(struct cow_storage *s, uint32_t slot) {
   if (slot >= s->slots_max)
     return -EUCLEAN;
   /* It was allocated, and its step with it, when it was first used: not again, since that may fail by now (E11). */
-  if (slot >= s->slots) {
+  if (slot >= s->slots && !s->extents) {
     uint64_t step = COW_STORAGE_STEP_BYTES / s->chunk_bytes, slots = (slot / step + 1) * step;
     s->slots = slots < s->slots_max ? (uint32_t)slots : s->slots_max;
   }
@@ -124,8 +138,11 @@ static bool find_free(struct cow_storage *s, uint64_t *ret) {
   return true;
 }
 
+/* What it may grow to. */
+static uint32_t slots_at_most(const struct cow_storage *s) { return s->extents ? s->slots : s->slots_max; }
+
 static bool over_warning(const struct cow_storage *s) {
-  return s->used_count >= (uint64_t)s->slots_max * COW_STORAGE_WARN_PERCENT / 100;
+  return slots_at_most(s) > 0 && s->used_count >= (uint64_t)slots_at_most(s) * COW_STORAGE_WARN_PERCENT / 100;
 }
 
 /* Under the lock. */
@@ -137,6 +154,9 @@ static int get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_first, u
   if (!found && (r = grow(s)) == 0)
     found = find_free(s, &first);
   if (found) {
+    uint32_t row;
+    (void)place_of(s, (uint32_t)first, &row);
+    count_max = row < count_max ? row : count_max;
     while (count < count_max && is_free(s, first + count))
       bitmap_set(&s->used, first + count++);
     s->used_count += count;
@@ -170,21 +190,41 @@ void cow_storage_put(struct cow_storage *s, uint32_t slot) {
 }
 
 struct cow_transfer cow_storage_transfer(const struct cow_storage *s, uint32_t first, uint32_t count, void *buffer) {
+  uint32_t row;
+  uint64_t place = place_of(s, first, &row);
   return (struct cow_transfer){.fd = s->fd,
                                .write = true,
                                .buffer = buffer,
                                .length_bytes = (size_t)count * s->chunk_bytes,
-                               .offset_bytes = s->start_bytes + (uint64_t)first * s->chunk_bytes};
+                               .offset_bytes = place};
 }
 
 int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer,
                      size_t length_bytes) {
-  return fd_pread_all(s->fd, buffer, length_bytes, s->start_bytes + (uint64_t)first * s->chunk_bytes + offset_bytes);
+  int r = 0;
+  first += (uint32_t)(offset_bytes / s->chunk_bytes);
+  offset_bytes %= s->chunk_bytes;
+  for (size_t done = 0, part; done < length_bytes && r >= 0; done += part, offset_bytes = 0) {
+    uint32_t row;
+    uint64_t place = place_of(s, first, &row), there = (uint64_t)row * s->chunk_bytes - offset_bytes;
+    part = there < length_bytes - done ? (size_t)there : length_bytes - done;
+    r = fd_pread_all(s->fd, (unsigned char *)buffer + done, part, place + offset_bytes);
+    first += row;
+  }
+  return r;
 }
 
 int cow_storage_write(struct cow_storage *s, uint32_t slot, uint64_t offset_bytes, const void *buffer,
                       size_t length_bytes) {
-  return fd_pwrite_all(s->fd, buffer, length_bytes, s->start_bytes + (uint64_t)slot * s->chunk_bytes + offset_bytes);
+  uint32_t row;
+  return fd_pwrite_all(s->fd, buffer, length_bytes, place_of(s, slot, &row) + offset_bytes);
+}
+
+void cow_storage_extents_changed(struct cow_storage *s) {
+  pthread_mutex_lock(&s->lock);
+  s->slots = slots_of(s->extents);
+  s->next = 0;
+  pthread_mutex_unlock(&s->lock);
 }
 
 void cow_storage_status(struct cow_storage *s, struct cow_storage_status *ret) {
@@ -192,7 +232,7 @@ void cow_storage_status(struct cow_storage *s, struct cow_storage_status *ret) {
   *ret = (struct cow_storage_status){
       .used_bytes = (uint64_t)s->used_count * s->chunk_bytes,
       .bytes = (uint64_t)s->slots * s->chunk_bytes,
-      .limit_bytes = (uint64_t)s->slots_max * s->chunk_bytes,
+      .limit_bytes = (uint64_t)slots_at_most(s) * s->chunk_bytes,
       .over_warning = over_warning(s),
   };
   pthread_mutex_unlock(&s->lock);

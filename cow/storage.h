@@ -11,6 +11,7 @@
 #define COW_STORAGE_H
 
 #include "common/error.h"
+#include "cow/extents.h"
 #include "cow/geometry.h"
 #include "cow/io.h"
 
@@ -27,11 +28,17 @@ struct cow_storage_options {
   uint32_t chunk_bytes;
   uint64_t limit_bytes; /* for slots: whole ones below it are used */
   uint64_t start_bytes; /* where slot 0 is; a multiple of COW_BUFFER_ALIGNMENT */
+  /* Slots lie in these ranges of fd instead, as many as there are and the limit allows; borrowed. NULL: they do not.
+   */
+  const struct cow_extents *extents;
 };
 
 /* What the file holds already (of a server that died) stays; cow_storage_claim() says what of it is in use. */
 int cow_storage_open(const struct cow_storage_options *options, struct cow_storage **ret, struct umbra_error *err);
 void cow_storage_close(struct cow_storage *s); /* NULL is fine */
+
+/* They were set, given up, became certain or doubtful. Nobody is getting, writing or reading slots that count. */
+void cow_storage_extents_changed(struct cow_storage *s);
 
 uint32_t cow_storage_slots_max(const struct cow_storage *s); /* by the limit */
 
@@ -47,7 +54,7 @@ int cow_storage_get(struct cow_storage *s, uint32_t count_max, uint32_t *ret_fir
 int cow_storage_get_spare(struct cow_storage *s, uint32_t *ret);
 void cow_storage_put(struct cow_storage *s, uint32_t slot); /* memory only; any thread */
 
-/* What writes whole slots in a row, for cow_io_run(). */
+/* What writes whole slots that were got together, for cow_io_run(). */
 struct cow_transfer cow_storage_transfer(const struct cow_storage *s, uint32_t first, uint32_t count, void *buffer);
 /* A part of one slot or of several in a row. Any thread. 0 or negative errno. */
 int cow_storage_read(struct cow_storage *s, uint32_t first, uint64_t offset_bytes, void *buffer, size_t length_bytes);

@@ -195,8 +195,18 @@ static int open_storage(struct attaching *a) {
   const char *where = a->storage ? a->storage : a->client->coordinator->state_dir;
   CLEANUP_FREE char *path = NULL;
   int *fd = &a->fds[SEAT_STORAGE];
+  bool inside = strcmp(where, "inside") == 0;
+  if (inside && a->persistent)
+    return error_set(
+        a->err, -EOPNOTSUPP, UMBRA_REASON_INVALID,
+        "storage inside the volume cannot be persistent: what lies there is found through the volume's own "
+        "filesystem, which is not mounted yet when shadow copies would have to come back");
+  if (inside && (*fd = fcntl(a->fds[SEAT_ORIGIN], F_DUPFD_CLOEXEC, 0)) < 0)
+    return error_errno(a->err, "opening the storage");
+  a->seat->storage_inside = inside;
   int r =
-      a->persistent
+      inside ? 0
+      : a->persistent
           ? attached_open_kept(a->client, where, a->seat->name, a->seat->front_seat.logical_block_bytes, fd, &path)
           : attached_open_storage(a->client, where, a->seat->name, a->seat->front_seat.logical_block_bytes, fd);
   if (r < 0)
@@ -212,7 +222,7 @@ static int open_storage(struct attaching *a) {
                    : part > COW_STORAGE_STEP_BYTES ? part
                                                    : (uint64_t)COW_STORAGE_STEP_BYTES;
   a->seat->storage_limit_bytes = a->limit_bytes;
-  (void)snprintf(a->seat->storage, sizeof a->seat->storage, "%s", path ? path : where);
+  (void)snprintf(a->seat->storage, sizeof a->seat->storage, "%s", inside ? "the volume itself" : path ? path : where);
   return 0;
 }
 

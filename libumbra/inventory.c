@@ -269,7 +269,10 @@ struct storage_list {
 };
 
 /* Which part of the device or filesystem that holds the storage its limit is; null where that is not known. */
-static json_t *percent_of_place(const char *storage, json_int_t limit_bytes) {
+static json_t *percent_of_place(const json_t *status, json_int_t limit_bytes) {
+  const char *storage = json_get_string_or(status, "storage", "");
+  if (json_get_boolean_or(status, "inside", false))
+    return json_real((double)limit_bytes * 100 / (double)json_get_integer_or(status, "volume_bytes", 1));
   CLEANUP_CLOSE int fd = open(storage, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   uint64_t bytes = 0;
   if (fd < 0 || attached_storage_size(fd, &bytes) < 0 || bytes == 0)
@@ -287,7 +290,7 @@ static int attached_line(const char *directory, const json_t *status, void *cont
                            json_get_integer_or(status, "shadows", 0), "used_bytes", used, "free_bytes", limit - used,
                            "size_bytes", limit, "over_warning", json_get_boolean_or(status, "over_warning", false));
   (void)json_object_set_new(line, "limit_percent",
-                            percent_of_place(json_get_string_or(status, "storage", ""), limit));
+                            percent_of_place(status, limit));
   note_reverting(s->client, line, json_get_string_or(status, "name", ""));
   return json_array_append_new(s->list, line) < 0 ? -ENOMEM : 0;
 }

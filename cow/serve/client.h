@@ -10,6 +10,10 @@
  *   abort   id
  *   settle  id                     of one to keep, after commit: now it does. Again, if no answer came
  *   seal    id                     writes to it end; what was written stays
+ *   ranges  ranges              →  certain: of storage inside the volume, after begin, and again until certain, each
+ *                                  time as the filesystem says it then: [[offset_bytes, length_bytes], …],
+ *                                  ascending. Others than before: all shadow copies are dropped, error -ESTALE.
+ *                                  Without it no commit
  *   delete  id, force
  *   list    after (a number)    →  shadows: [{id, number, created_ns, state, why, open, persistent, writable}],
  *                                  at most COW_LIST_MAX; more
@@ -18,7 +22,8 @@
  *                                  over_warning, chunks_copied, chunks_left_out, free_known, bytes_written,
  *                                  memory_bytes, shadows (live ones), kept (of these), dropped (how many),
  *                                  shadows_max, persistent (is the storage), overlay_bytes (of what is used:
- *                                  written to shadow copies)
+ *                                  written to shadow copies), inside (is the storage), has_ranges (was it told
+ *                                  which), wanted_bytes (its limit)
  *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
  *           start_bytes
  *   revert  id                  →  bytes

@@ -90,6 +90,7 @@ static int do_begin(struct control *c, const json_t *request, struct control_ask
     r = cow_engine_make_writable(c->engine, id_of(request), err);
   if (r >= 0) {
     (void)snprintf(asker->begun, sizeof asker->begun, "%s", id_of(request));
+    asker->certain = false;
     return 0;
   }
   (void)cow_engine_abort(c->engine, id_of(request), NULL);
@@ -103,6 +104,10 @@ static int do_commit(struct control *c, const json_t *request, struct control_as
   if (asker->begun[0] == '\0' || strcmp(asker->begun, id_of(request)) != 0)
     return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "this connection has not begun shadow copy %s",
                      id_of(request));
+  if (c->seat->storage_inside && !asker->certain)
+    return error_set(err, -EPROTO, UMBRA_REASON_BAD_STATE,
+                     "nobody has said where the storage inside the volume lies since shadow copy %s was begun",
+                     asker->begun);
   int r = cow_engine_commit(c->engine, asker->begun, json_is_true(json_object_get(request, "held")));
   if (r < 0)
     return error_set(err, r, UMBRA_REASON_BAD_STATE, "shadow copy %s is not begun", asker->begun);
@@ -132,6 +137,30 @@ static int do_seal(struct control *c, const json_t *request, struct control_aske
   (void)asker;
   (void)ret;
   return cow_engine_seal(c->engine, id_of(request), err);
+}
+
+static int do_ranges(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
+                     struct umbra_error *err) {
+  const json_t *ranges = json_object_get(request, "ranges");
+  size_t count = json_array_size(ranges);
+  if (asker->begun[0] == '\0')
+    return error_set(err, -EPROTO, UMBRA_REASON_BAD_STATE,
+                     "where the storage lies counts only while a shadow copy is begun: until then writes may pass");
+  if (count > COW_EXTENTS_MAX)
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "more than %d ranges", (int)COW_EXTENTS_MAX);
+  CLEANUP_FREE struct cow_extent_range *list = calloc(count + 1, sizeof *list);
+  if (!list)
+    return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "taking ranges");
+  for (size_t i = 0; i < count; i++) {
+    const json_t *range = json_array_get(ranges, i);
+    list[i].offset_bytes = (uint64_t)json_integer_value(json_array_get(range, 0));
+    list[i].length_bytes = (uint64_t)json_integer_value(json_array_get(range, 1));
+  }
+  asker->certain = false;
+  int r = cow_engine_use_ranges(c->engine, list, count, &asker->certain, err);
+  if (r >= 0)
+    *ret = json_pack("{s:b, s:b}", "ok", 1, "certain", asker->certain);
+  return r < 0 || *ret ? r : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "taking ranges");
 }
 
 static int do_delete(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
@@ -210,7 +239,9 @@ static int do_status(struct control *c, const json_t *request, struct control_as
                              json_pack("{s:s, s:s%, s:s}", "front", c->seat->front, "front_why", c->seat->front_why,
                                        strnlen(c->seat->front_why, sizeof c->seat->front_why), "front_device",
                                        c->seat->front_device)) < 0 ||
-      json_object_update_new(*ret, json_pack("{s:b, s:s}", "mapped", atomic_load(&c->seat->mapped) != 0, "way",
+      json_object_update_new(*ret, json_pack("{s:b, s:b, s:I, s:b, s:s}", "inside", c->seat->storage_inside > 0, "has_ranges",
+                                             s.has_ranges, "wanted_bytes",
+                                             (json_int_t)c->seat->storage_limit_bytes, "mapped", atomic_load(&c->seat->mapped) != 0, "way",
                                              route_is_direct(c->route) ? "direct" : "engine")) < 0) {
     json_decref(*ret);
     *ret = NULL;
@@ -295,7 +326,7 @@ static const struct verb {
   int (*answer)(struct control *c, const json_t *request, struct control_asker *asker, json_t **ret,
                 struct umbra_error *err);
 } verbs[] = {
-    {"seal", do_seal},     {"begin", do_begin},   {"commit", do_commit}, {"abort", do_abort},
+    {"ranges", do_ranges}, {"seal", do_seal},     {"begin", do_begin},   {"commit", do_commit}, {"abort", do_abort},
     {"delete", do_delete}, {"settle", do_settle}, {"list", do_list},     {"status", do_status},
     {"diff", do_diff},     {"revert", do_revert}, {"events", do_events}, {"route", do_route},
 };

@@ -33,6 +33,7 @@ void control_stop(struct control *c);
 struct control_asker {
   int fd;         /* the connection, -1: none (tests) */
   char begun[37]; /* the id that it is making, or empty */
+  bool certain;   /* since it began: the filesystem was asked where storage inside the volume lies (E24) */
 };
 
 /* Answers one message. For tests. The caller's. */

@@ -119,6 +119,16 @@ static int go(struct route *r, enum way way, struct umbra_error *err) {
   return check(r, way, err);
 }
 
+/*
+ * While shadow copies are live nobody of us lets writes pass. Whoever did it by hand has made all of them worthless.
+ */
+static void check_not_passed(struct route *r) {
+  struct mapper_state state;
+  if (!cow_engine_rest(r->engine) && mapper_look(r->names.volume, r->names.volume_uuid, &state, NULL) >= 0 &&
+      state.first.sectors > 0 && state.first.device != device_of(r->seat, WAY_ENGINE))
+    cow_engine_drop_all(r->engine, "its device-mapper table was changed by somebody else");
+}
+
 /* M2: directly only while the engine need not see what is written, which only a begin under this lock changes. */
 static int decide(struct route *r, struct umbra_error *err) {
   enum way way = cow_engine_rest(r->engine) ? WAY_DIRECT : WAY_ENGINE;
@@ -139,6 +149,7 @@ int route_require_engine(struct route *r, struct umbra_error *err) {
   /* Asked each time: nobody should, but anybody may have switched it by hand. */
   if (!is_mapped(r) || (r->settled && check(r, WAY_ENGINE, NULL) >= 0))
     return 0;
+  check_not_passed(r);
   int result = go(r, WAY_ENGINE, err);
   if (result < 0)
     pthread_mutex_unlock(&r->lock);
@@ -178,16 +189,6 @@ static void *look_after(void *context) {
       log_error("attached volume '%s': %s", r->seat->name, why.message);
   }
   return NULL;
-}
-
-/*
- * While shadow copies are live nobody of us lets writes pass. Whoever did it by hand has made all of them worthless.
- */
-static void check_not_passed(struct route *r) {
-  struct mapper_state state;
-  if (!cow_engine_rest(r->engine) && mapper_look(r->names.volume, r->names.volume_uuid, &state, NULL) >= 0 &&
-      state.first.sectors > 0 && state.first.device != device_of(r->seat, WAY_ENGINE))
-    cow_engine_drop_all(r->engine, "its device-mapper table was changed by somebody else");
 }
 
 struct route *route_new(struct seat *seat, struct cow_engine *engine) {

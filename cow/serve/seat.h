@@ -38,6 +38,7 @@ struct seat {
   char origin[PATH_MAX];
   char storage[PATH_MAX];       /* where it is, in words */
   uint64_t storage_limit_bytes; /* of the slots */
+  uint32_t storage_inside;      /* 1: in ranges of the origin, which are given later */
   uint64_t storage_start_bytes; /* where they begin, behind a ledger; 0: there is none, nothing is persistent */
   uint32_t full_policy;
   char front[SEAT_FRONT_BYTES];    /* by name */

@@ -115,7 +115,11 @@ static int start(struct server *s, struct umbra_error *err) {
   for (int i = 0; i < COW_REGIONS; i++)
     fds[i] = SEAT_ARENA + i;
   int r = open_own(SEAT_ORIGIN, &s->origin_fd, err);
-  if (r >= 0)
+  /* Inside the volume it is the same file, whose lock this server has. */
+  if (r >= 0 && s->seat->storage_inside) {
+    s->storage_fd = fcntl(s->origin_fd, F_DUPFD_CLOEXEC, 0);
+    r = s->storage_fd < 0 ? error_errno(err, "opening the volume for its storage") : 0;
+  } else if (r >= 0)
     r = open_own(SEAT_STORAGE, &s->storage_fd, err);
   if (r >= 0)
     r = cow_arena_adopt(&s->arena, fds, err);
@@ -126,6 +130,7 @@ static int start(struct server *s, struct umbra_error *err) {
       .chunk_bytes = s->arena.header->chunk_bytes,
       .limit_bytes = s->seat->storage_limit_bytes,
       .start_bytes = s->seat->storage_start_bytes,
+      .extents = s->seat->storage_inside ? s->arena.extents : NULL,
   };
   r = cow_storage_open(&storage, &s->storage, err);
   if (r >= 0 && s->seat->storage_start_bytes > 0)
@@ -143,6 +148,7 @@ static int start(struct server *s, struct umbra_error *err) {
                                       .storage = s->storage,
                                       .arena = &s->arena,
                                       .ledger = s->ledger,
+                                      .inside = s->seat->storage_inside,
                                       .full_policy = (enum cow_full_policy)s->seat->full_policy,
                                       .lanes = lanes < COW_LANES_MAX ? lanes : COW_LANES_MAX,
                                       .event = control_note_event,

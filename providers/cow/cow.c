@@ -3,8 +3,10 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "cow/front/fuse.h"
 #include "cow/serve/client.h"
+#include "providers/cow/inside.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -86,6 +88,30 @@ static int delete_when_closed(int fd, const char *id, struct umbra_error *err) {
   }
 }
 
+/* Of storage inside the volume: that it is there, and where it was. After begin, from which on no write passes. */
+static int look_at_storage(struct shadow *s, struct umbra_error *err) {
+  struct cow *c = s->state;
+  CLEANUP_JSON json_t *status = NULL;
+  int r = ask_status(c->fd, &status, err);
+  if (r < 0 || !json_get_boolean_or(status, "inside", false))
+    return r;
+  uint64_t bytes = (uint64_t)json_get_integer_or(status, "wanted_bytes", 0);
+  bool fresh = !json_get_boolean_or(status, "has_ranges", false);
+  r = cow_inside_prepare(c->fd, s->volume, s->volume_fd, fresh, bytes, CALL_TIMEOUT_MS, err);
+  if (r != -ESTALE || fresh)
+    return r;
+  /* It was dropped with all it held; once more from nothing. */
+  log_warning("the storage inside volume '%s' was removed or moved: its shadow copies were dropped",
+              s->volume->mount_point);
+  error_clear(err);
+  return cow_inside_prepare(c->fd, s->volume, s->volume_fd, true, bytes, CALL_TIMEOUT_MS, err);
+}
+
+static int begin_on_storage(struct shadow *s, struct umbra_error *err) {
+  int r = begin(s, err);
+  return r < 0 ? r : look_at_storage(s, err);
+}
+
 static int cow_prepare(struct shadow *s, struct umbra_error *err) {
   struct cow *c = calloc(1, sizeof *c);
   if (!c)
@@ -103,7 +129,7 @@ static int cow_prepare(struct shadow *s, struct umbra_error *err) {
       json_object_set_new(s->record, "id", json_string(s->id)) < 0)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "preparing a shadow copy");
   r = s->services->save(s, err);
-  return r < 0 ? r : begin(s, err);
+  return r < 0 ? r : begin_on_storage(s, err);
 }
 
 /* Before each hold. What the last one made shows an instant that was not the set's. */
@@ -115,7 +141,7 @@ static int cow_precommit(struct shadow *s, struct umbra_error *err) {
   if (r < 0 && r != -ENOENT)
     return r;
   c->committed = false;
-  return begin(s, err);
+  return begin_on_storage(s, err);
 }
 
 static int cow_commit(struct shadow *s, struct umbra_error *err) {

@@ -33,6 +33,7 @@ struct rig {
   unsigned events[3]; /* by kind */
   uint64_t seed;
   cow_free_space_fn free_space;
+  bool inside; /* storage lies in ranges of the origin */
 };
 
 static inline uint64_t next_random(uint64_t *state) {
@@ -64,11 +65,15 @@ static inline void count_event(const struct cow_event *event, void *context) {
 
 static inline void start_server(struct rig *r) {
   struct umbra_error err = {0};
-  struct cow_storage_options so = {.fd = r->storage_fd, .chunk_bytes = CHUNK, .limit_bytes = r->storage_bytes};
+  struct cow_storage_options so = {.fd = r->inside ? r->origin_fd : r->storage_fd,
+                                   .chunk_bytes = CHUNK,
+                                   .limit_bytes = r->storage_bytes,
+                                   .extents = r->inside ? r->arena.extents : NULL};
   assert_int_equal(cow_storage_open(&so, &r->storage, &err), 0);
   struct cow_engine_options eo = {.origin_fd = r->origin_fd,
                                   .storage = r->storage,
                                   .arena = &r->arena,
+                                  .inside = r->inside,
                                   .full_policy = r->policy,
                                   .lanes = 3, /* fewer than the threads */
                                   .event = count_event,

@@ -214,6 +214,54 @@ static void messages_have_a_limit(void **state) {
   tear_down_control(&c);
 }
 
+static void set_up_inside(struct control_rig *c) {
+  set_up_control(c, 64);
+  stop_server(&c->r);
+  route_free(c->route);
+  c->r.inside = true;
+  c->seat->storage_inside = 1;
+  start_server(&c->r);
+  control_set_engine(c->control, c->r.engine);
+  c->route = route_new(c->seat, c->r.engine);
+  control_set_route(c->control, c->route);
+}
+
+static int call(int fd, const char *verb, const char *id, bool *ret_certain) {
+  CLEANUP_JSON json_t *reply = NULL;
+  struct umbra_error err = {0};
+  int r = cow_client_call(fd,
+                          json_pack("{s:s, s:s, s:[[i, i], [i, i]]}", "do", verb, "id", id, "ranges", 8 * (int)CHUNK,
+                                    4 * (int)CHUNK, 20 * (int)CHUNK, 4 * (int)CHUNK),
+                          TIMEOUT_MS, &reply, &err);
+  if (ret_certain)
+    *ret_certain = json_get_boolean_or(reply, "certain", false);
+  return r;
+}
+
+/* No instant before somebody has asked, since its begin, where the storage inside the volume lies (E24). */
+static void storage_inside_is_asked_for_each_time(void **state) {
+  (void)state;
+  struct control_rig c;
+  bool certain;
+  set_up_inside(&c);
+  CLEANUP_CLOSE int fd = connect_to(&c);
+  assert_int_equal(call(fd, "ranges", "", NULL), -EPROTO);
+  assert_int_equal(call(fd, "begin", "a", NULL), 0);
+  assert_int_equal(call(fd, "commit", "a", NULL), -EPROTO);
+  assert_int_equal(call(fd, "ranges", "", &certain), 0);
+  assert_false(certain);
+  assert_int_equal(call(fd, "commit", "a", NULL), -EPROTO);
+  assert_int_equal(call(fd, "ranges", "", &certain), 0);
+  assert_true(certain);
+  assert_int_equal(call(fd, "commit", "a", NULL), 0);
+  assert_int_equal(call(fd, "begin", "b", NULL), 0);
+  assert_int_equal(call(fd, "commit", "b", NULL), -EPROTO);
+  assert_int_equal(call(fd, "ranges", "", &certain), 0);
+  assert_true(certain);
+  assert_int_equal(call(fd, "commit", "b", NULL), 0);
+  tear_down_control(&c);
+}
+
 /* One connection makes one at a time, and what it began goes with it. */
 static void what_was_begun_goes_with_its_connection(void **state) {
   (void)state;
@@ -241,7 +289,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lists_come_in_parts),      cmocka_unit_test(ranges_come_in_parts),
       cmocka_unit_test(the_last_events_are_kept), cmocka_unit_test(connections_have_a_limit),
-      cmocka_unit_test(messages_have_a_limit),    cmocka_unit_test(what_was_begun_goes_with_its_connection),
+      cmocka_unit_test(messages_have_a_limit),    cmocka_unit_test(storage_inside_is_asked_for_each_time),
+      cmocka_unit_test(what_was_begun_goes_with_its_connection),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
