@@ -331,7 +331,7 @@ static int start_programs(struct attaching *a) {
   r = attached_device_make(a->seat, a->err);
   if (r < 0)
     return r;
-  r = seat_run(a->seat, a->fds, "supervise", true, a->err);
+  r = seat_run(a->seat, a->fds, "supervise", SEAT_DETACHED, a->err);
   if (r < 0)
     return r;
   a->started = true;

@@ -109,7 +109,8 @@ static int check(struct route *r, enum way way, struct umbra_error *err) {
 }
 
 static int go(struct route *r, enum way way, struct umbra_error *err) {
-  pid_t pid = seat_run_again(r->seat, roles[way], false, err);
+  /* Bound: one that has not had its turn yet must not get it under the next server, which may have begun. */
+  pid_t pid = seat_run_again(r->seat, roles[way], SEAT_BOUND, err);
   if (pid < 0)
     return (int)pid;
   /* Children are reaped by the kernel: this returns when there is none of that number any more. */

@@ -7,6 +7,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -84,16 +85,21 @@ static _Noreturn void become(const char *program, const char *role, int fds[SEAT
   _exit(127);
 }
 
-pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char *role, bool detached,
+pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char *role, enum seat_tie tie,
                struct umbra_error *err) {
   int mine[SEAT_FDS_END];
   memcpy(mine, fds, sizeof mine);
+  const bool detached = tie == SEAT_DETACHED;
+  const pid_t parent = getpid();
   pid_t pid = fork();
   if (pid < 0)
     return error_errno(err, "starting '%s %s'", seat->program, role);
   if (pid == 0) {
     if (detached && (setsid() < 0 || fork() != 0))
       _exit(0);
+    /* Asked after it is said: whoever was dead before gives no signal any more. */
+    if (tie == SEAT_BOUND && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+      _exit(127);
     become(seat->program, role, mine);
   }
   if (!detached)
@@ -102,11 +108,11 @@ pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char 
   return 0;
 }
 
-pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, struct umbra_error *err) {
+pid_t seat_run_again(const struct seat *seat, const char *role, enum seat_tie tie, struct umbra_error *err) {
   int fds[SEAT_FDS_END];
   for (int i = 0; i < SEAT_FDS_END; i++)
     fds[i] = i;
-  return seat_run(seat, fds, role, detached, err);
+  return seat_run(seat, fds, role, tie, err);
 }
 
 /*

@@ -60,16 +60,21 @@ int seat_create(struct seat **ret, int *ret_fd, struct umbra_error *err);
 /* In a program that inherited the descriptors. -EUCLEAN: they are not what they should be. */
 int seat_adopt(struct seat **ret, struct umbra_error *err);
 
+enum seat_tie {
+  SEAT_CHILD,
+  SEAT_DETACHED, /* in a session of its own, not a child */
+  SEAT_BOUND,    /* a child that is killed when the thread that started it ends */
+};
+
 /*
  * Runs seat->program as role ("supervise" or "serve") in a new process, SEAT_* under their numbers. fds: where each
- * is in this process, from SEAT_CONFIG on. detached: in a session of its own, not a child. Returns the pid, 0 if
- * detached.
+ * is in this process, from SEAT_CONFIG on. Returns the pid, 0 if detached.
  */
-pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char *role, bool detached,
+pid_t seat_run(const struct seat *seat, const int fds[SEAT_FDS_END], const char *role, enum seat_tie tie,
                struct umbra_error *err);
 
 /* seat_run() for one that has them under their numbers. */
-pid_t seat_run_again(const struct seat *seat, const char *role, bool detached, struct umbra_error *err);
+pid_t seat_run_again(const struct seat *seat, const char *role, enum seat_tie tie, struct umbra_error *err);
 
 /*
  * What both do against being in the way of the memory that others want to write out through them, and to have no

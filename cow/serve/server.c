@@ -45,7 +45,7 @@ static void replace_supervisor(struct seat *seat, int *pidfd) {
   cleanup_close_fd(pidfd);
   *pidfd = -1;
   atomic_store(&seat->supervisor_pid, 0);
-  (void)seat_run_again(seat, "supervise", true, NULL);
+  (void)seat_run_again(seat, "supervise", SEAT_DETACHED, NULL);
 }
 
 static void run(struct server *s, int signals) {

@@ -31,7 +31,7 @@ struct supervisor {
 
 static void start_server(struct supervisor *s) {
   s->started_ns = clock_monotonic_ns();
-  pid_t pid = seat_run_again(s->seat, "serve", false, NULL);
+  pid_t pid = seat_run_again(s->seat, "serve", SEAT_CHILD, NULL);
   if (pid <= 0)
     return;
   s->server = (int)syscall(SYS_pidfd_open, pid, 0);

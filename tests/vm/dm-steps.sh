@@ -21,6 +21,7 @@ cat >"$WORK/bin/umbra-cow" <<END
 #!/bin/sh
 case \$1 in
   direct | through-engine)
+    while [ -e "$WORK/late" ]; do sleep 0.1; done
     [ ! -s "$WORK/at" ] || exec strace -o "$WORK/strace" -e trace=ioctl -e inject=ioctl:signal=KILL:when=\$(cat "$WORK/at") "$BUILD/umbra-cow" "\$1" ;;
 esac
 exec "$BUILD/umbra-cow" "\$1"
@@ -68,6 +69,28 @@ done
 [ "$killed" -ge 4 ] || fail "only $killed kills on the way back"
 trace "killed $killed times"
 rm -f "$WORK/at"
+goes a direct
+
+trace "one who is late"
+# Whoever was to switch back, and had not begun when the server died, does not do so when there is another shadow copy.
+create || fail "$(cat "$WORK/create.err")"
+goes a engine
+touch "$WORK/late"
+"$UMBRA" --quiet delete --all
+late() { pgrep -f "$WORK/bin/umbra-cow direct" >"$WORK/late.pid"; }
+wait_for 30 late || fail "nobody is to switch back"
+server=$(attached_status a pid)
+kill -STOP "$(head -n 1 "$WORK/late.pid")"
+rm "$WORK/late" # the next server's are not late
+kill -KILL "$server"
+another() { local now; now=$(attached_status a pid) && [ "$now" != "$server" ]; }
+wait_for 60 another || fail "no other server came"
+wait_for 60 create || fail "$(cat "$WORK/create.err")"
+goes a engine
+while read -r pid; do kill -CONT "$pid" 2>/dev/null || true; done <"$WORK/late.pid"
+sleep 3
+is_way a engine || fail "writes pass a shadow copy: one who was late has switched"
+"$UMBRA" --quiet delete --all
 goes a direct
 
 plain_again a /dev/vda

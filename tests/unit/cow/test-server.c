@@ -53,8 +53,8 @@ int seat_adopt(struct seat **ret, struct umbra_error *err) {
   return 0;
 }
 void seat_harden(struct seat *s) { (void)s; }
-pid_t seat_run_again(const struct seat *s, const char *role, bool detached, struct umbra_error *err) {
-  (void)s, (void)role, (void)detached, (void)err;
+pid_t seat_run_again(const struct seat *s, const char *role, enum seat_tie tie, struct umbra_error *err) {
+  (void)s, (void)role, (void)tie, (void)err;
   fail_msg("a supervisor was started: this one lives");
   return -1;
 }
