@@ -138,7 +138,7 @@ const struct verb verb_attach = {
         "  --front FRONT     what makes it a block device: fuse (default)\n"
         "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
         "  --dm WHEN         use device-mapper, so that writes go to DEVICE directly while there is no\n"
-        "                    shadow copy: no (default), auto, yes\n"
+        "                    shadow copy: auto (default), yes, no\n"
         "  --all             those that umbratab(5) lists and that are not attached yet\n",
     .options = attach_options,
     .run = run_attach,

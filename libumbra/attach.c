@@ -46,7 +46,7 @@ struct attaching {
   uint32_t chunk_bytes, wanted_chunk_bytes;
   const char *storage, *front;
   bool persistent;
-  enum { DM_NO, DM_AUTO, DM_YES } dm;
+  enum { DM_AUTO, DM_YES, DM_NO } dm;
   bool mapping, mapping_failed; /* the volume is to be device-mapper's */
   int alone_fd;                 /* then: has the origin until device-mapper has */
   char mount[PATH_MAX + 8];
@@ -106,7 +106,7 @@ static int take_option(struct attaching *a, const char *name, const char *value)
     a->chunk_bytes = a->wanted_chunk_bytes = (uint32_t)number;
     return 0;
   }
-  for (int i = DM_NO; strcmp(name, "dm") == 0 && i <= DM_YES; i++)
+  for (int i = DM_AUTO; strcmp(name, "dm") == 0 && i <= DM_NO; i++)
     if (strcmp(value, (const char *[]){[DM_AUTO] = "auto", [DM_YES] = "yes", [DM_NO] = "no"}[i]) == 0) {
       a->dm = i;
       return 0;

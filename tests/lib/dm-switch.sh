@@ -7,11 +7,12 @@ export DM_DISABLE_UDEV=1
 for module in dm-mod loop fuse; do modprobe "$module" 2>/dev/null || true; done
 
 # mapped_volume NAME FSTYPE DISK [ATTACH OPTION...]: the disk attached as NAME, with a filesystem, mounted at $WORK/NAME
+STORAGE=${STORAGE:-$WORK}
 mapped_volume() {
   local name=$1 type=$2 disk=$3; shift 3
   wipefs -aq "$disk"
   cleanup_fn attached_away "$name"
-  "$UMBRA" attach --dm auto --storage "$WORK" "$@" "$disk" "$name" >"$WORK/attach.out" || fail "attach $disk"
+  "$UMBRA" attach --storage "$STORAGE" "$@" "$disk" "$name" >"$WORK/attach.out" || fail "attach $disk"
   [[ $(readlink "/dev/umbra/$name") == /dev/dm-* ]] || fail "/dev/umbra/$name is $(readlink "/dev/umbra/$name")"
   case $type in
     ext4) mkfs.ext4 -q "/dev/umbra/$name" ;;

@@ -19,6 +19,7 @@ order_start "$WORK/a" "$WORK/b"
 for ((i = 1; i <= ROUNDS; i++)); do
   order_advance 30
   prove_set a b
+  trace "set $i: one instant at operation $K, held $(jq .hold_ms <<<"$SET") ms"
 done
 order_stop
 one=$("$UMBRA" --json create --no-writers "$WORK/a" | jq -r '.set.shadows[0].id')
