@@ -14,9 +14,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum way { WAY_ENGINE, WAY_DIRECT };
+enum { MS_PER_S = 1000, AGAIN_FIRST_MS = 1000, AGAIN_MAX_MS = 64000 };
 static const char *const roles[] = {[WAY_ENGINE] = "through-engine", [WAY_DIRECT] = "direct"};
 
 struct route {
@@ -170,10 +172,16 @@ void route_wake(struct route *r) {
   pthread_mutex_unlock(&r->wish_lock);
 }
 
-static bool wait_for_wish(struct route *r) {
+/* Or, unless that is 0, until so long has passed. False: it ends. */
+static bool wait_for_wish(struct route *r, unsigned at_most_ms) {
+  int timed_out = 0;
+  struct timespec until;
+  (void)clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += at_most_ms / MS_PER_S;
   pthread_mutex_lock(&r->wish_lock);
-  while (!r->wanted && !r->ending)
-    pthread_cond_wait(&r->wish, &r->wish_lock);
+  while (!r->wanted && !r->ending && timed_out == 0)
+    timed_out = at_most_ms > 0 ? pthread_cond_timedwait(&r->wish, &r->wish_lock, &until)
+                               : pthread_cond_wait(&r->wish, &r->wish_lock);
   r->wanted = false;
   bool goes_on = !r->ending;
   pthread_mutex_unlock(&r->wish_lock);
@@ -182,11 +190,14 @@ static bool wait_for_wish(struct route *r) {
 
 static void *look_after(void *context) {
   struct route *r = context;
-  while (wait_for_wish(r)) {
+  unsigned again_ms = 0;
+  while (wait_for_wish(r, again_ms)) {
     struct umbra_error why = {0};
     cow_engine_wait_reclaimed(r->engine);
-    /* What failed is right, but slower: through the engine. The next wish tries again. */
-    if (route_decide(r, &why) < 0)
+    /* What failed is right, but slower: through the engine. Hence tried again, less and less often. */
+    int result = route_decide(r, &why);
+    again_ms = result >= 0 ? 0 : again_ms == 0 ? AGAIN_FIRST_MS : again_ms < AGAIN_MAX_MS ? 2 * again_ms : again_ms;
+    if (result < 0)
       log_error("attached volume '%s': %s", r->seat->name, why.message);
   }
   return NULL;
@@ -201,7 +212,11 @@ struct route *route_new(struct seat *seat, struct cow_engine *engine) {
   mapped_names(seat->directory, &r->names);
   pthread_mutex_init(&r->lock, NULL);
   pthread_mutex_init(&r->wish_lock, NULL);
-  pthread_cond_init(&r->wish, NULL);
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&r->wish, &monotonic);
+  pthread_condattr_destroy(&monotonic);
   r->wanted = true;
   if (is_mapped(r))
     check_not_passed(r);
