@@ -399,6 +399,14 @@ static int attach(struct attaching *a, const char *device, const char *name,
       (r = listen_at(a, "supervise", &a->fds[SEAT_SUPERVISE])) < 0 || (r = start_programs(a)) < 0)
     return r;
   r = publish(a, ret_path);
+  /* The session has begun: somebody has opened the volume by now. */
+  if (r >= 0 && atomic_load(&a->seat->front_seat.resends) == FRONT_RESENDS_NOT)
+    coordinator_warn(
+        a->client->coordinator,
+        "attaching '%s': this kernel (before Linux 6.9) does not hand the I/O of a server that dies to the "
+        "next one: if it dies with I/O under way, the volume's I/O fails until it is unmounted and attached again, "
+        "as if the disk had been pulled",
+        a->seat->name);
   uint32_t weaknesses = atomic_load(&a->seat->weaknesses);
   for (unsigned w = 0; r >= 0 && w < SEAT_WEAKNESSES; w++)
     if (weaknesses >> w & 1)

@@ -18,6 +18,10 @@ const struct front *front_named(const char *name) {
   return NULL;
 }
 
+bool front_has_lost(const struct front_seat *seat) {
+  return atomic_load(&seat->resends) == FRONT_RESENDS_NOT && atomic_load(&seat->held) > 0;
+}
+
 int front_choose(const char *asked, const struct front **ret, char why[FRONT_WHY_BYTES], struct umbra_error *err) {
   struct umbra_error missing = {0};
   *ret = asked ? front_named(asked) : NULL;

@@ -13,6 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Does the kernel send what a dead server has not answered to the next one? FUSE_NOTIFY_RESEND, Linux 6.9. */
+enum front_resends { FRONT_RESENDS_UNKNOWN, FRONT_RESENDS, FRONT_RESENDS_NOT };
+
 /* What a front knows of its device and what must outlive a server: memory that all servers of a volume share. */
 struct front_seat {
   /* Of the origin; given by who attaches. */
@@ -24,7 +27,13 @@ struct front_seat {
   /* The front's own. */
   uint32_t number;             /* of the kernel's device */
   _Atomic uint32_t assembling; /* a server is taking the device over, or died while it did */
+  /* Of the FUSE session. */
+  _Atomic uint32_t resends; /* enum front_resends */
+  _Atomic uint32_t held;    /* threads of the server that may have read requests and not answered them yet */
 };
+
+/* Of a seat whose server has died: requests went with it that nobody will ever answer. */
+bool front_has_lost(const struct front_seat *seat);
 
 struct front_options {
   struct front_seat *seat;

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 /* Newer than Debian 12's header. */
-enum { NOTIFY_RESEND = 7 };
+enum { NOTIFY_RESEND = 7, INIT_FLAG2_RESEND = 1 << (39 - 32) };
 
 enum {
   NODE_ROOT = FUSE_ROOT_ID,
@@ -67,6 +67,7 @@ struct server_thread {
 };
 
 struct fuse_front {
+  struct front_seat *seat;
   int fd;
   struct cow_engine *engine;
   bool volume; /* there is the file of the live volume */
@@ -107,12 +108,15 @@ static void answer_data(struct fuse_request *r, const unsigned char *data, size_
 }
 
 static void answer_init(struct fuse_front *f, struct fuse_request *r) {
-  (void)f;
   const struct fuse_init_in *in = arguments(r, offsetof(struct fuse_init_in, flags) + sizeof in->flags);
   if (!in || in->major != FUSE_KERNEL_VERSION) {
     answer(r, -EPROTO, NULL, 0);
     return;
   }
+  bool has_more =
+      (in->flags & FUSE_INIT_EXT) && arguments(r, offsetof(struct fuse_init_in, flags2) + sizeof in->flags2);
+  bool resends = has_more && (in->flags2 & INIT_FLAG2_RESEND);
+  atomic_store(&f->seat->resends, resends ? FRONT_RESENDS : FRONT_RESENDS_NOT);
   const uint32_t wanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_DIO | FUSE_MAX_PAGES;
   struct fuse_init_out out = {
       .major = FUSE_KERNEL_VERSION,
@@ -473,7 +477,10 @@ static size_t receive(struct server_thread *t) {
   int count = 0;
   pthread_mutex_lock(&f->turn);
   while (count == 0 && !atomic_load_explicit(&f->stopping, memory_order_relaxed)) {
+    atomic_fetch_add(&f->seat->held, 1); /* before they can be ours */
     count = take_requests(t);
+    if (count <= 0)
+      atomic_fetch_sub(&f->seat->held, 1);
     struct pollfd wait[] = {{.fd = f->fd, .events = POLLIN}, {.fd = f->stop_event, .events = POLLIN}};
     if (count == 0)
       (void)poll(wait, 2, -1);
@@ -560,8 +567,10 @@ static void answer_requests(struct server_thread *t, size_t count) {
 static void *serve(void *context) {
   struct server_thread *t = context;
   memory_touch_stack();
-  for (size_t count; (count = receive(t)) > 0;)
+  for (size_t count; (count = receive(t)) > 0;) {
     answer_requests(t, count);
+    atomic_fetch_sub(&t->front->seat->held, 1);
+  }
   return NULL;
 }
 
@@ -581,11 +590,21 @@ int fuse_front_mount(const char *directory, const char *source, int *ret_fd, str
   return 0;
 }
 
-static int ask_again(int fd, struct umbra_error *err) {
+/* A kernel that cannot needs not, if the last server had nothing: what nobody has read waits in the kernel. */
+static int ask_again(struct front_seat *seat, int fd, struct umbra_error *err) {
   struct fuse_out_header out = {.len = sizeof out, .error = NOTIFY_RESEND};
-  if (write(fd, &out, sizeof out) != (ssize_t)sizeof out)
-    return error_errno(err,
-                       "asking the kernel for the requests that the last server did not answer (Linux 6.9 or later)");
+  bool can = atomic_load(&seat->resends) != FRONT_RESENDS_NOT;
+  if (can && write(fd, &out, sizeof out) != (ssize_t)sizeof out) {
+    if (errno != EINVAL)
+      return error_errno(err, "asking the kernel for the requests that the last server did not answer");
+    atomic_store(&seat->resends, FRONT_RESENDS_NOT);
+  }
+  if (front_has_lost(seat))
+    return error_set(
+        err, -ENODATA, UMBRA_REASON_INTERNAL,
+        "the last server had requests that it did not answer, and this kernel (before Linux 6.9) does not "
+        "send them again");
+  atomic_store(&seat->held, 0);
   return 0;
 }
 
@@ -619,14 +638,15 @@ static int start_threads(struct fuse_front *f, unsigned threads, struct umbra_er
   return 0;
 }
 
-int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool volume, bool again,
-                     struct fuse_front **ret, struct umbra_error *err) {
+int fuse_front_start(struct front_seat *seat, int fd, struct cow_engine *engine, unsigned threads, bool volume,
+                     bool again, struct fuse_front **ret, struct umbra_error *err) {
   if (threads == 0 || threads > FUSE_FRONT_THREADS_MAX)
     return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "%u threads: 1 to %d are possible", threads,
                      (int)FUSE_FRONT_THREADS_MAX);
   struct fuse_front *f = calloc(1, sizeof *f);
   if (!f)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "starting to serve");
+  f->seat = seat;
   f->fd = fd;
   f->engine = engine;
   f->volume = volume;
@@ -637,7 +657,7 @@ int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool v
   if (r < 0)
     (void)error_code(err, r, "the session's descriptor");
   if (r >= 0 && again)
-    r = ask_again(fd, err); /* before anybody reads: what this server has is sent again, too */
+    r = ask_again(seat, fd, err); /* before anybody reads: what this server has is sent again, too */
   if (r >= 0)
     r = start_threads(f, threads, err);
   if (r < 0)
@@ -674,7 +694,7 @@ static unsigned thread_count(const struct front_seat *seat) {
 }
 
 static int start(const struct front_options *o, struct front_server **ret, struct umbra_error *err) {
-  return fuse_front_start(o->session_fd, o->engine, FUSE_FRONT_THREADS_DEFAULT, true, o->again,
+  return fuse_front_start(o->seat, o->session_fd, o->engine, FUSE_FRONT_THREADS_DEFAULT, true, o->again,
                           (struct fuse_front **)ret, err);
 }
 

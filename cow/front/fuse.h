@@ -26,11 +26,11 @@ int fuse_front_mount(const char *directory, const char *source, int *ret_fd, str
 
 /*
  * Server: serves until fuse_front_stop(). again: another server served this session; what it did not answer is asked
- * for. volume: with the live volume, not only the shadow copies. fd and engine are borrowed. Buffers are got here,
- * none later.
+ * for. -ENODATA: the kernel does not send that again, and there is some (front_has_lost()). volume: with the live
+ * volume, not only the shadow copies. seat, fd and engine are borrowed. Buffers are got here, none later.
  */
-int fuse_front_start(int fd, struct cow_engine *engine, unsigned threads, bool volume, bool again,
-                     struct fuse_front **ret, struct umbra_error *err);
+int fuse_front_start(struct front_seat *seat, int fd, struct cow_engine *engine, unsigned threads, bool volume,
+                     bool again, struct fuse_front **ret, struct umbra_error *err);
 /* Waits until the requests under way are answered. */
 void fuse_front_stop(struct fuse_front *f);
 

@@ -157,7 +157,7 @@ int cow_client_list(const char *directory, json_t **ret, struct umbra_error *err
 json_t *cow_client_describe(dev_t device) {
   static const char *const told[] = {"origin",      "storage",    "shadows",     "dropped",
                                      "shadows_max", "used_bytes", "limit_bytes", "over_warning",
-                                     "front",       "front_why",  "way"};
+                                     "front",       "front_why",  "way",         "replaceable"};
   CLEANUP_FREE char *directory = NULL;
   CLEANUP_CLOSE int fd = -1;
   CLEANUP_JSON json_t *status = NULL;

@@ -23,7 +23,8 @@
  *                                  memory_bytes, shadows (live ones), kept (of these), dropped (how many),
  *                                  shadows_max, persistent (is the storage), overlay_bytes (of what is used:
  *                                  written to shadow copies), inside (is the storage), has_ranges (was it told
- *                                  which), wanted_bytes (its limit)
+ *                                  which), wanted_bytes (its limit),
+ *                                  replaceable (the server, with I/O under way)
  *   diff    from, to or null,   →  ranges: [[offset_bytes, length_bytes], …], at most COW_RANGES_MAX; more
  *           start_bytes
  *   revert  id                  →  bytes

@@ -239,10 +239,11 @@ static int do_status(struct control *c, const json_t *request, struct control_as
                              json_pack("{s:s, s:s%, s:s}", "front", c->seat->front, "front_why", c->seat->front_why,
                                        strnlen(c->seat->front_why, sizeof c->seat->front_why), "front_device",
                                        c->seat->front_device)) < 0 ||
-      json_object_update_new(*ret, json_pack("{s:b, s:b, s:I, s:b, s:s}", "inside", c->seat->storage_inside > 0, "has_ranges",
-                                             s.has_ranges, "wanted_bytes",
-                                             (json_int_t)c->seat->storage_limit_bytes, "mapped", atomic_load(&c->seat->mapped) != 0, "way",
-                                             route_is_direct(c->route) ? "direct" : "engine")) < 0) {
+      json_object_update_new(
+          *ret, json_pack("{s:b, s:b, s:I, s:b, s:s, s:b}", "inside", c->seat->storage_inside > 0, "has_ranges",
+                          s.has_ranges, "wanted_bytes", (json_int_t)c->seat->storage_limit_bytes, "mapped",
+                          atomic_load(&c->seat->mapped) != 0, "way", route_is_direct(c->route) ? "direct" : "engine",
+                          "replaceable", atomic_load(&c->seat->front_seat.resends) != FRONT_RESENDS_NOT)) < 0) {
     json_decref(*ret);
     *ret = NULL;
   }

@@ -20,7 +20,7 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-#define SEAT_MAGIC UINT64_C(0x3474616573627275) /* "urbseat4" */
+#define SEAT_MAGIC UINT64_C(0x3574616573627275) /* "urbseat5" */
 
 static int map(int fd, struct seat **ret, struct umbra_error *err) {
   void *at = mmap(NULL, sizeof(struct seat), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

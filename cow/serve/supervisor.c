@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 
 enum {
@@ -62,6 +63,22 @@ static void server_ended(struct supervisor *s) {
     (void)poll(NULL, 0, PAUSE_MS);
 }
 
+/*
+ * What waits for a request that nobody can answer would wait for ever, and no detach would help it. With our
+ * descriptor the session goes, and its I/O fails, as if the disk had been pulled: what was acknowledged is on the
+ * origin.
+ */
+static bool gives_up(const struct supervisor *s) {
+  if (s->server >= 0 || !front_has_lost(&s->seat->front_seat))
+    return false;
+  syslog(LOG_DAEMON | LOG_CRIT,
+         "umbra: attached volume '%s': its server died with I/O under way, which this kernel (before Linux 6.9) does "
+         "not "
+         "hand to another one: the volume's I/O fails from now on; unmount it and attach it again",
+         s->seat->name);
+  return true;
+}
+
 static void hear(struct supervisor *s) {
   char word[16] = "";
   CLEANUP_CLOSE int fd = accept4(SEAT_SUPERVISE, NULL, NULL, SOCK_CLOEXEC);
@@ -102,7 +119,7 @@ int supervisor_main(struct umbra_error *err) {
     return 0;
   find_server(&s);
   for (;;) {
-    if (s.server < 0 && s.ending)
+    if (s.server < 0 && (s.ending || gives_up(&s)))
       break;
     if (s.server < 0) {
       start_server(&s);

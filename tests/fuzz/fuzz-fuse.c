@@ -209,6 +209,7 @@ static void check_shadows(struct run *r) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct input in = {data, size};
   static struct run r;
+  static struct front_seat seat;
   begin_run(&r);
   int fd = fuse_session_open();
   while (in.left > 0 && r.count < REQUESTS_MAX)
@@ -217,7 +218,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     else
       send_formed(&r, &in);
   /* All are there before anybody reads: they come together. */
-  must(fuse_front_start(fd, r.engine, 1, true, false, &r.front, NULL) == 0, "the front does not start");
+  must(fuse_front_start(&seat, fd, r.engine, 1, true, false, &r.front, NULL) == 0, "the front does not start");
   receive_all(&r);
   fuse_front_stop(r.front);
   fuse_session_close();

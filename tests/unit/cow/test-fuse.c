@@ -23,6 +23,7 @@ struct session_rig {
   struct rig r;
   uint64_t volume_bytes;
   struct fuse_front *front;
+  struct front_seat seat;
   uint64_t unique;
 };
 
@@ -50,7 +51,7 @@ int fallocate(int fd, int mode, off_t offset, off_t length) {
 
 static void start_front(struct session_rig *s, int fd, unsigned threads, bool again) {
   struct umbra_error err = {0};
-  if (fuse_front_start(fd, s->r.engine, threads, true, again, &s->front, &err) < 0)
+  if (fuse_front_start(&s->seat, fd, s->r.engine, threads, true, again, &s->front, &err) < 0)
     fail_msg("%s", err.message);
 }
 
@@ -130,6 +131,63 @@ static void what_was_not_answered_is_asked_for_before_anything_is_read(void **st
   assert_int_equal(receive_error(&s), 0);
   assert_int_equal(fuse_session_resent().count, 1);
   assert_false(fuse_session_resent().after_read);
+  tear_down_session(&s);
+}
+
+static void send_init(struct session_rig *s, uint32_t flags, uint32_t flags2) {
+  struct fuse_init_in in = {.major = FUSE_KERNEL_VERSION, .minor = 38, .flags = flags, .flags2 = flags2};
+  fuse_session_send(FUSE_INIT, FUSE_ROOT_ID, ++s->unique, &in, sizeof in, NULL, 0);
+}
+
+/* Whether requests are sent again the kernel says in FUSE_INIT; FUSE_INIT_EXT says that there are more flags. */
+static void the_kernel_says_whether_it_sends_again(void **state) {
+  (void)state;
+  const uint32_t resend = 1 << 7;
+  static const struct {
+    uint32_t flags, flags2, resends;
+  } cases[] = {
+      {FUSE_INIT_EXT, resend, FRONT_RESENDS}, {FUSE_INIT_EXT, 0, FRONT_RESENDS_NOT}, {0, resend, FRONT_RESENDS_NOT}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct session_rig s;
+    set_up_session(&s, VOLUME_BYTES);
+    start_front(&s, fuse_session_open(), 1, false);
+    assert_int_equal(atomic_load(&s.seat.resends), FRONT_RESENDS_UNKNOWN);
+    send_init(&s, cases[i].flags, cases[i].flags2);
+    assert_int_equal(receive_error(&s), 0);
+    assert_int_equal(atomic_load(&s.seat.resends), cases[i].resends);
+    tear_down_session(&s);
+  }
+}
+
+/* Where it does not: who had nothing is replaced, who had something is not, and neither is asked about again. */
+static void what_is_lost_is_not_served_on(void **state) {
+  (void)state;
+  struct session_rig s;
+  struct umbra_error err = {0};
+  set_up_session(&s, VOLUME_BYTES);
+  int fd = fuse_session_open();
+  atomic_store(&s.seat.resends, FRONT_RESENDS_NOT);
+  atomic_store(&s.seat.held, 1);
+  assert_true(front_has_lost(&s.seat));
+  assert_int_equal(fuse_front_start(&s.seat, fd, s.r.engine, 1, true, true, &s.front, &err), -ENODATA);
+  assert_null(s.front);
+  atomic_store(&s.seat.held, 0);
+  start_front(&s, fd, 2, true);
+  (void)send_read(&s, NODE_VOLUME, 0, CHUNK);
+  assert_int_equal(receive_error(&s), 0);
+  assert_int_equal(fuse_session_resent().count, 0);
+  fuse_front_stop(s.front);
+  s.front = NULL;
+  assert_int_equal(atomic_load(&s.seat.held), 0); /* who ends in order has answered all */
+  /* Where it does, what is counted is sent again. */
+  atomic_store(&s.seat.resends, FRONT_RESENDS);
+  atomic_store(&s.seat.held, 3);
+  assert_false(front_has_lost(&s.seat));
+  start_front(&s, fd, 1, true);
+  assert_int_equal(fuse_session_resent().count, 1);
+  fuse_front_stop(s.front);
+  s.front = NULL;
+  assert_int_equal(atomic_load(&s.seat.held), 0);
   tear_down_session(&s);
 }
 
@@ -269,7 +327,7 @@ static void threads_have_a_limit(void **state) {
   int fd = fuse_session_open();
   for (unsigned i = 0; i < 2; i++) {
     unsigned threads = i == 0 ? 0 : FUSE_FRONT_THREADS_MAX + 1;
-    assert_int_equal(fuse_front_start(fd, s.r.engine, threads, true, false, &s.front, &err), -EINVAL);
+    assert_int_equal(fuse_front_start(&s.seat, fd, s.r.engine, threads, true, false, &s.front, &err), -EINVAL);
     assert_non_null(strstr(err.message, "1 to 128"));
   }
   s.front = NULL;
@@ -344,6 +402,8 @@ static void all_shadow_copies_can_be_open(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_not_answered_is_asked_for_before_anything_is_read),
+      cmocka_unit_test(the_kernel_says_whether_it_sends_again),
+      cmocka_unit_test(what_is_lost_is_not_served_on),
       cmocka_unit_test(the_first_server_asks_for_nothing),
       cmocka_unit_test(discards_go_in_parts),
       cmocka_unit_test(a_discard_that_fails_half_way_says_so),
