@@ -47,6 +47,19 @@ ext4_changed 'in use, without a journal' 'set_super_value state 0'
 ext4_changed 'features that are not known' 'feature FEATURE_R29'
 ext4_changed 'unsupported|not known' 'feature FEATURE_I29'
 ext4_changed 'does not fit' 'set_super_value blocks_count 1000000'
+# Groups: FREE_SPACE_GROUPS_MAX of them are too many (of 256 blocks each), one block less is refused for something else.
+for blocks in $((1048576 * 256)) $((1048576 * 256 - 1)); do
+  changed "$EXT4"
+  truncate -s 1T "$COPY"
+  printf 'set_super_value blocks_per_group 256\nset_super_value blocks_count %s\n' "$blocks" >"$WORK/commands"
+  debugfs -w -f "$WORK/commands" "$COPY" >"$WORK/debugfs" 2>&1
+  refused "$COPY" 'ext4'
+  if [ "$blocks" = $((1048576 * 256)) ]; then
+    expect_output 'more than 1048576 groups'
+  else
+    ! grep -q 'more than' "$WORK/output" || fail "as many groups as there may be: $(cat "$WORK/output")"
+  fi
+done
 mkfs.ext4 -q -F -b 4096 -O ^metadata_csum,^uninit_bg "$WORK/plain.img" 100M
 changed "$WORK/plain.img"
 debugfs -w -R 'set_block_group 0 free_blocks_count 17' "$COPY" >/dev/null 2>&1

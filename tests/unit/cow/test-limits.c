@@ -6,6 +6,8 @@
 #include "common/cleanup.h"
 #include "tests/unit/cow/engine-rig.h"
 
+#include <sys/stat.h>
+
 /* What is made from them is refused when they are one beyond, and made when they are not. */
 static void sizes_have_limits(void **state) {
   (void)state;
@@ -74,6 +76,41 @@ static void sizes_have_limits(void **state) {
   tear_down(&r);
 }
 
+/* A file grows by COW_STORAGE_STEP_BYTES, when the step before is used up, and no further than its limit. */
+static void storage_grows_in_steps(void **state) {
+  (void)state;
+  const uint32_t step = COW_STORAGE_STEP_BYTES / COW_CHUNK_BYTES_MAX, slots = step + 2;
+  const uint64_t limit_bytes = (uint64_t)slots * COW_CHUNK_BYTES_MAX;
+  struct umbra_error err = {0};
+  struct cow_storage *storage;
+  struct cow_storage_status status;
+  uint32_t first, count;
+  struct stat st;
+  CLEANUP_CLOSE int fd = file_of("steps", 0);
+  struct cow_storage_options so = {.fd = fd, .chunk_bytes = COW_CHUNK_BYTES_MAX, .limit_bytes = limit_bytes + 1};
+  assert_int_equal(cow_storage_open(&so, &storage, &err), 0);
+  for (uint32_t used = 0; used < slots; used += count) {
+    cow_storage_status(storage, &status);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(status.bytes, used == 0 ? 0 : used <= step ? COW_STORAGE_STEP_BYTES : limit_bytes);
+    assert_int_equal(st.st_size, status.bytes); /* allocated before it counts */
+    /* Never more than there is without growing. */
+    assert_int_equal(cow_storage_get(storage, used == 0 ? 1 : slots, &first, &count), 0);
+    assert_int_equal(first, used);
+    assert_int_equal(count, used == 0 ? 1 : used < step ? step - 1 : 2);
+  }
+  assert_int_equal(cow_storage_get(storage, 1, &first, &count), -ENOSPC);
+  cow_storage_close(storage);
+  /* What the next server finds in use came with its whole step. */
+  for (uint32_t slot = step - 1; slot <= step; slot++) {
+    assert_int_equal(cow_storage_open(&so, &storage, &err), 0);
+    assert_int_equal(cow_storage_claim(storage, slot), 0);
+    cow_storage_status(storage, &status);
+    assert_int_equal(status.bytes, slot < step ? COW_STORAGE_STEP_BYTES : limit_bytes);
+    cow_storage_close(storage);
+  }
+}
+
 /* On the way of a write nothing may get memory, and qsort() may. */
 static bool qsort_forbidden;
 void qsort(void *base, size_t count, size_t bytes, int (*before)(const void *, const void *)) {
@@ -126,6 +163,7 @@ static void lanes_are_in_memory_from_the_start(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sizes_have_limits),
+      cmocka_unit_test(storage_grows_in_steps),
       cmocka_unit_test(those_that_need_are_in_order_without_memory),
       cmocka_unit_test(lanes_are_in_memory_from_the_start),
   };
