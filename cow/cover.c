@@ -94,9 +94,8 @@ static uint32_t find_alike(struct cow_engine *e, uint64_t chunk, uint32_t count,
   return run;
 }
 
-/* Those that are to outlive the run are made to last together, by one flush (E13). */
-static void settle_left(struct cow_engine *e, struct cow_lane *lane) {
-  int r = lane->left_count > 0 ? cow_keep_stored(e, lane->left, lane->left_count) : 0;
+/* r: whether they last, if that is wanted (E13). */
+static void publish_left(struct cow_engine *e, struct cow_lane *lane, int r) {
   for (size_t i = 0; i < lane->left_count; i++) {
     const struct cow_stored *left = &lane->left[i];
     if (r >= 0) {
@@ -110,6 +109,11 @@ static void settle_left(struct cow_engine *e, struct cow_lane *lane) {
     }
   }
   lane->left_count = lane->left_chunk_count = 0;
+}
+
+static void settle_left(struct cow_engine *e, struct cow_lane *lane) {
+  if (lane->left_count > 0)
+    publish_left(e, lane, cow_keep_stored(e, lane->left, lane->left_count));
 }
 
 /* Holes for some of count chunks (E18); returns for how many, 0 if there are no numbers left. */
@@ -161,9 +165,12 @@ struct part {
   uint32_t first, slot, count;
 };
 
-/* What is there is made to last (E13); what does not is as if it had not been written. */
+/*
+ * What is there is made to last (E13), and what is left out with it, by one flush; what does not is as if it had not
+ * been written.
+ */
 static void keep_written(struct cow_engine *e, struct cow_lane *lane, const struct part *parts, size_t count) {
-  struct cow_stored stored[COW_COPY_CHUNKS_MAX];
+  struct cow_stored stored[2 * COW_COPY_CHUNKS_MAX];
   size_t there = 0;
   for (size_t t = 0; t < count; t++)
     if (lane->transfers[t].result >= 0)
@@ -171,7 +178,11 @@ static void keep_written(struct cow_engine *e, struct cow_lane *lane, const stru
                                             .count = parts[t].count,
                                             .chunks = lane->chunks + parts[t].first,
                                             .data = lane->transfers[t].buffer};
-  int r = there > 0 ? cow_keep_stored(e, stored, there) : 0;
+  if (there == 0)
+    return;
+  memcpy(stored + there, lane->left, lane->left_count * sizeof lane->left[0]);
+  int r = cow_keep_stored(e, stored, there + lane->left_count);
+  publish_left(e, lane, r);
   for (size_t t = 0; t < count && r < 0; t++)
     if (lane->transfers[t].result >= 0)
       lane->transfers[t].result = r;

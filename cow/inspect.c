@@ -96,7 +96,7 @@ int cow_inspect_check(int fd, void (*problem)(const char *text, void *context), 
   void *both[] = {&c, &arena};
   if (!buffer)
     return error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "checking the storage");
-  int r = cow_recovery_look(fd, -1, &arena, &clear, ret, err);
+  int r = cow_recovery_look(fd, -1, 0, &arena, &clear, ret, err);
   if (r >= 0) {
     r = visit_supers(fd, check_super, &c);
     if (r >= 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <linux/fs.h>
 
@@ -76,6 +77,15 @@ int cow_ledger_visit_records(int fd, const struct cow_disk_super *s,
   return r;
 }
 
+/* Of a file, the first cell's number at or after this one that was ever written; cells: none. */
+static uint64_t next_written(int fd, uint64_t first, uint64_t cells) {
+  off_t offset = (off_t)cow_disk_cells_block((uint32_t)first);
+  off_t data = lseek(fd, offset, SEEK_DATA);
+  if (data < 0)
+    return errno == ENXIO ? cells : first; /* a device cannot tell */
+  return data <= offset ? first : first + (uint64_t)(data - offset) / COW_DISK_BLOCK_BYTES * COW_DISK_BLOCK_CELLS;
+}
+
 /* Of a piece that cannot be read, each block for itself. */
 static void read_cells(int fd, unsigned char *buffer, size_t bytes, uint64_t offset) {
   if (fd_pread_all(fd, buffer, bytes, offset) >= 0)
@@ -92,7 +102,8 @@ int cow_ledger_visit_cells(int fd, const struct cow_disk_super *s,
   const uint32_t piece = READ_BLOCKS * COW_DISK_BLOCK_CELLS, cells = cow_disk_cells(s);
   CLEANUP_FREE unsigned char *buffer = aligned_alloc(COW_BUFFER_ALIGNMENT, READ_BYTES);
   int r = buffer ? 0 : -ENOMEM;
-  for (uint64_t first = 0; first < cells && r == 0; first += piece) {
+  for (uint64_t first = next_written(fd, 0, cells); first < cells && r == 0;
+       first = next_written(fd, first + piece, cells)) {
     uint32_t count = cells - first < piece ? (uint32_t)(cells - first) : piece;
     size_t blocks = (count + COW_DISK_BLOCK_CELLS - 1) / COW_DISK_BLOCK_CELLS;
     read_cells(fd, buffer, blocks * COW_DISK_BLOCK_BYTES, cow_disk_cells_block((uint32_t)first));

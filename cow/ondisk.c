@@ -86,10 +86,16 @@ void cow_disk_super_encode(const struct cow_disk_super *s, unsigned char block[C
   seal(block, SUPER_BYTES, 0);
 }
 
+uint32_t cow_disk_holes_for(const struct cow_geometry *g, uint32_t slots) {
+  uint64_t holes = (uint64_t)slots * COW_DISK_HOLES_PER_SLOT, chunks = cow_chunk_count(g);
+  holes = holes < chunks ? holes : chunks;
+  return holes < COW_SLOTS_MAX - slots ? (uint32_t)holes : COW_SLOTS_MAX - slots;
+}
+
 static bool super_possible(const struct cow_disk_super *s) {
   struct cow_geometry g = {.volume_bytes = s->volume_bytes, .chunk_bytes = s->chunk_bytes};
   return cow_geometry_valid(&g) && s->slots_max > 0 && s->slots_max <= COW_SLOTS_MAX &&
-         s->holes_max <= COW_SLOTS_MAX - s->slots_max && s->holes_max <= cow_chunk_count(&g) && s->next_number > 0 &&
+         s->holes_max <= cow_disk_holes_for(&g, s->slots_max) && s->next_number > 0 &&
          s->next_number <= COW_NUMBER_MAX && memchr(s->identity, 0, sizeof s->identity) != NULL;
 }
 
@@ -204,12 +210,6 @@ uint32_t cow_disk_data_sum(const struct cow_disk_super *s, const void *data) {
 
 uint64_t cow_disk_sector_sum(const struct cow_disk_super *s, const void *sector) {
   return XXH3_64bits_withSeed(sector, COW_SECTOR_BYTES, seed_at(s, KIND_WITNESS, 0)) | 1;
-}
-
-uint32_t cow_disk_holes_for(const struct cow_geometry *g, uint32_t slots) {
-  uint64_t holes = (uint64_t)slots * COW_DISK_HOLES_PER_SLOT, chunks = cow_chunk_count(g);
-  holes = holes < chunks ? holes : chunks;
-  return holes < COW_SLOTS_MAX - slots ? (uint32_t)holes : COW_SLOTS_MAX - slots;
 }
 
 static uint64_t bytes_for(const struct cow_geometry *g, uint32_t slots) {

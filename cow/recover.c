@@ -138,24 +138,33 @@ static int take_cell(uint32_t slot, enum cow_disk_found found, const struct cow_
   return 0;
 }
 
-/* E7. In any order: what is not needed stays so whatever else goes. */
-static void free_unneeded(struct looking *k) {
-  uint32_t needing[COW_SHADOWS_MAX];
-  size_t count = cow_shadows_needing(k->arena->header, needing);
-  for (uint32_t slot = 0; slot < cow_disk_cells(&k->found->super); slot++) {
-    uint64_t key = atomic_load_explicit(&k->arena->keys[slot], memory_order_relaxed);
-    if (key == 0)
-      continue;
-    if (cow_shadows_any_between(needing, count, cow_map_next_older(&k->map, slot), cow_key_epoch(key))) {
-      k->found->needed++;
-      continue;
-    }
-    k->found->unneeded++;
-    cow_map_remove(&k->map, slot);
-    atomic_store(&k->arena->keys[slot], 0);
-    atomic_store(&k->arena->sums[slot], 0);
-    bitmap_set(k->clear, slot);
+struct freeing {
+  struct looking *k;
+  uint32_t numbers[COW_SHADOWS_MAX];
+  size_t count;
+};
+
+static int free_if_unneeded(uint32_t slot, uint64_t key, void *context) {
+  const struct freeing *f = context;
+  struct looking *k = f->k;
+  if (cow_shadows_any_between(f->numbers, f->count, cow_map_next_older(&k->map, slot), cow_key_epoch(key))) {
+    k->found->needed++;
+    return 0;
   }
+  k->found->unneeded++;
+  cow_map_remove(&k->map, slot);
+  atomic_store(&k->arena->keys[slot], 0);
+  atomic_store(&k->arena->sums[slot], 0);
+  bitmap_set(k->clear, slot);
+  return 0;
+}
+
+/* E7. In any order: what is not needed stays so whatever else goes. Only where keys are: a look elsewhere takes a
+ * page. */
+static void free_unneeded(struct looking *k) {
+  struct freeing f = {.k = k};
+  f.count = cow_shadows_needing(k->arena->header, f.numbers);
+  (void)cow_arena_visit_keys(k->arena, free_if_unneeded, &f);
 }
 
 static int look_at_cells(struct looking *k, struct umbra_error *err) {
@@ -200,8 +209,17 @@ static int look(struct looking *k, int origin_fd, struct umbra_error *err) {
   return r;
 }
 
-int cow_recovery_look(int storage_fd, int origin_fd, struct cow_arena *arena, struct bitmap *clear,
-                      struct cow_recovery *ret, struct umbra_error *err) {
+/* Before anything is read whose length the superblock says. */
+static int check_size(const struct cow_recovery *f, uint64_t volume_bytes, struct umbra_error *err) {
+  return f->super.volume_bytes == volume_bytes
+             ? 0
+             : error_set(err, -EXDEV, UMBRA_REASON_INVALID,
+                         "the storage belongs to a volume of %llu bytes, this one has %llu",
+                         (unsigned long long)f->super.volume_bytes, (unsigned long long)volume_bytes);
+}
+
+int cow_recovery_look(int storage_fd, int origin_fd, uint64_t volume_bytes, struct cow_arena *arena,
+                      struct bitmap *clear, struct cow_recovery *ret, struct umbra_error *err) {
   struct looking k = {.storage_fd = storage_fd, .arena = arena, .clear = clear, .found = ret};
   *ret = (struct cow_recovery){0};
   *clear = (struct bitmap){0};
@@ -209,6 +227,8 @@ int cow_recovery_look(int storage_fd, int origin_fd, struct cow_arena *arena, st
   if (r >= 0)
     r = cow_ledger_slots(storage_fd, &ret->super, &ret->slots, err);
   struct cow_geometry g = {.volume_bytes = ret->super.volume_bytes, .chunk_bytes = ret->super.chunk_bytes};
+  if (r >= 0 && volume_bytes != 0)
+    r = check_size(ret, volume_bytes, err);
   if (r >= 0)
     r = cow_arena_create(arena, &g, ret->super.slots_max, ret->super.holes_max, err);
   if (r < 0)
@@ -292,15 +312,10 @@ static int settle(int fd, struct cow_recovery *f, const struct cow_arena_header 
   return r;
 }
 
-/* The same size; and if what it held is not what it holds, at least the same filesystem. */
-static int check_owner(const struct cow_recovery *f, uint64_t volume_bytes, const char *identity,
-                       struct umbra_error *err) {
+/* If what it held is not what it holds, at least the same filesystem. */
+static int check_owner(const struct cow_recovery *f, const char *identity, struct umbra_error *err) {
   const char *theirs = f->super.identity;
   bool changed = f->why_dropped[0] != '\0';
-  if (f->super.volume_bytes != volume_bytes)
-    return error_set(err, -EXDEV, UMBRA_REASON_INVALID,
-                     "the storage belongs to a volume of %llu bytes, this one has %llu",
-                     (unsigned long long)f->super.volume_bytes, (unsigned long long)volume_bytes);
   if (changed && theirs[0] != '\0' && strcmp(theirs, identity) != 0)
     return error_set(err, -EXDEV, UMBRA_REASON_INVALID,
                      "the storage belongs to another volume ('%s', this one is '%s')", theirs, identity);
@@ -310,9 +325,9 @@ static int check_owner(const struct cow_recovery *f, uint64_t volume_bytes, cons
 int cow_recover(int storage_fd, int origin_fd, uint64_t volume_bytes, const char *identity, struct cow_arena *arena,
                 struct cow_recovery *ret, struct umbra_error *err) {
   struct bitmap clear = {0};
-  int r = cow_recovery_look(storage_fd, origin_fd, arena, &clear, ret, err);
+  int r = cow_recovery_look(storage_fd, origin_fd, volume_bytes, arena, &clear, ret, err);
   if (r >= 0) {
-    r = check_owner(ret, volume_bytes, identity, err);
+    r = check_owner(ret, identity, err);
     if (r >= 0) {
       (void)snprintf(ret->super.identity, sizeof ret->super.identity, "%s", identity);
       r = settle(storage_fd, ret, arena->header, &clear);

@@ -27,12 +27,12 @@ struct cow_recovery {
 };
 
 /*
- * Everything that recovery does but for writing. The arena is made and filled. clear:
- * the cells that are to be emptied (initialised here; bitmap_done() is the caller's). origin_fd -1: it is not looked
- * at.
+ * Everything that recovery does but for writing. The arena is made and filled. clear: the cells that are to be
+ * emptied (initialised here; bitmap_done() is the caller's). origin_fd -1: it is not looked at. volume_bytes: what
+ * the volume must have (-EXDEV), looked at before anything is got or read for it; 0: whatever it says.
  */
-int cow_recovery_look(int storage_fd, int origin_fd, struct cow_arena *arena, struct bitmap *clear,
-                      struct cow_recovery *ret, struct umbra_error *err);
+int cow_recovery_look(int storage_fd, int origin_fd, uint64_t volume_bytes, struct cow_arena *arena,
+                      struct bitmap *clear, struct cow_recovery *ret, struct umbra_error *err);
 
 /*
  * The same, and the storage becomes what the arena is. Doing it again after a crash gives the same. -ENODATA: it is

@@ -140,7 +140,7 @@ static bool drop_capabilities(const struct seat *seat) {
   const capng_type_t all = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_BOUNDING_SET;
   if (capng_get_caps_process() < 0)
     return false;
-  for (unsigned c = 0; c <= CAP_LAST_CAP; c++)
+  for (unsigned c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++) /* as many as this kernel has */
     if (c != CAP_SYS_RESOURCE && c != CAP_IPC_LOCK && c != CAP_DAC_OVERRIDE && !(admin && c == CAP_SYS_ADMIN) &&
         capng_update(CAPNG_DROP, all, c) < 0)
       return false;
@@ -151,17 +151,19 @@ static bool drop_capabilities(const struct seat *seat) {
 
 void seat_harden(struct seat *seat) {
   /* Memory that the kernel gets for us must not wait for writes that go through us. */
-  const bool done[SEAT_WEAKNESSES] = {
+  const bool done[SEAT_PRIVILEGED] = {
       [SEAT_WAITS_FOR_WRITEBACK] = prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0,
       [SEAT_IN_MEMORY_GROUP] = leave_memory_group(),
       /* Pages stay once they are there; regions are reserved larger than what is ever used of them. */
       [SEAT_NOT_LOCKED] = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0,
       [SEAT_MAY_BE_KILLED] = refuse_oom_kill(),
-      [SEAT_PRIVILEGED] = drop_capabilities(seat), /* last: the others need some */
   };
-  for (unsigned i = 0; i < SEAT_WEAKNESSES; i++)
+  for (unsigned i = 0; i < SEAT_PRIVILEGED; i++)
     if (!done[i])
       atomic_fetch_or(&seat->weaknesses, 1U << i);
+  /* Last: the others need some. */
+  if (!drop_capabilities(seat))
+    atomic_fetch_or(&seat->weaknesses, 1U << SEAT_PRIVILEGED);
 }
 
 const char *seat_weakness_text(enum seat_weakness w) {

@@ -86,7 +86,7 @@ enum seat_weakness {
   SEAT_IN_MEMORY_GROUP,     /* a cgroup v1 with a limit makes it wait in the same way */
   SEAT_NOT_LOCKED,          /* parts of it may be swapped out */
   SEAT_MAY_BE_KILLED,       /* for want of memory */
-  SEAT_PRIVILEGED,          /* has capabilities that it does not need */
+  SEAT_PRIVILEGED,          /* has capabilities that it does not need; the last */
   SEAT_WEAKNESSES,
 };
 const char *seat_weakness_text(enum seat_weakness w);

@@ -35,7 +35,9 @@ enum {
   STEPS = 300,
   SLOTS_PLENTY = 2000,
   SLOTS_FEW = 90,
-  HOLES = 50, /* fewer than there may be chunks to leave out */
+  SLOTS_FEW_BESIDE_HOLES = 40,
+  LEFT_OUT_MIN = 20, /* fewer would try little */
+  HOLES = 50,        /* fewer than there may be chunks to leave out */
 };
 
 /* ---- the record ---- */
@@ -671,10 +673,10 @@ static uint64_t number_of(const char *name, uint64_t otherwise) {
 
 static void survive(uint32_t slots, void (*do_work)(struct run *r, uint32_t slots), cow_free_space_fn free_space) {
   uint64_t seed = number_of("UMBRA_SEED", (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid());
-  size_t wanted = number_of("UMBRA_POINTS", POINTS_DEFAULT) / 4, points = 0, settled = 0, dropped = 0;
+  size_t wanted = number_of("UMBRA_POINTS", POINTS_DEFAULT) / 6, points = 0, settled = 0, dropped = 0;
   uint64_t left_out = 0;
   print_message("UMBRA_SEED=%llu\n", (unsigned long long)seed);
-  for (uint64_t round = 1; points < wanted; round++) {
+  for (uint64_t round = 1; points < wanted || (free_space && left_out <= LEFT_OUT_MIN && round < 40); round++) {
     static struct run r;
     struct disks d, new;
     r = (struct run){.random = seed * round * 2 + 1, .machine.free_space = free_space};
@@ -699,7 +701,7 @@ static void survive(uint32_t slots, void (*do_work)(struct run *r, uint32_t slot
   print_message("%zu points, %zu persistent shadow copies, %zu dropped, %llu chunks left out\n", points, settled,
                 dropped, (unsigned long long)left_out);
   assert_true(points >= wanted && settled > 10);
-  assert_int_equal(left_out > 20, free_space != NULL);
+  assert_int_equal(left_out > LEFT_OUT_MIN, free_space != NULL);
 }
 
 static void survives_loss_of_power(void **state) {
@@ -717,6 +719,14 @@ static void survives_it_when_many_write(void **state) {
 static void survives_it_with_holes(void **state) {
   (void)state;
   survive(SLOTS_PLENTY, work, visit_free);
+}
+static void survives_it_with_holes_when_full(void **state) {
+  (void)state;
+  survive(SLOTS_FEW_BESIDE_HOLES, work, visit_free);
+}
+static void survives_it_with_holes_when_many_write(void **state) {
+  (void)state;
+  survive(SLOTS_PLENTY, work_together, visit_free);
 }
 
 /* Storage that fails ends persistence, not the volume; what failed is remembered by the next server. */
@@ -790,11 +800,36 @@ static void order_is_kept(void **state) {
   forget(&r);
 }
 
+/* Large storage in which nothing is takes no memory for what could be. */
+static void empty_storage_is_cheap(void **state) {
+  (void)state;
+  struct umbra_error err = {0};
+  struct cow_disk_super super = {
+      .volume_bytes = UINT64_C(4) << 30, .chunk_bytes = CHUNK, .slots_max = 1 << 18, .next_number = 1, .seed = 1};
+  const struct cow_geometry g = {.volume_bytes = super.volume_bytes, .chunk_bytes = CHUNK};
+  super.holes_max = cow_disk_holes_for(&g, super.slots_max);
+  assert_int_equal(super.holes_max, COW_DISK_HOLES_PER_SLOT << 18);
+  int fd = file_of("storage", 0);
+  assert_int_equal(cow_ledger_format(fd, &super, &err), 0);
+  struct cow_arena arena;
+  struct bitmap clear;
+  struct cow_recovery found;
+  assert_int_equal(cow_recovery_look(fd, -1, VOLUME_BYTES, &arena, &clear, &found, &err), -EXDEV);
+  bitmap_done(&clear);
+  assert_int_equal(cow_recovery_look(fd, -1, 0, &arena, &clear, &found, &err), 0);
+  assert_true(cow_arena_memory_bytes(&arena) < sizeof(struct cow_arena_header) + 65536);
+  bitmap_done(&clear);
+  cow_arena_done(&arena);
+  close(fd);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(survives_loss_of_power),      cmocka_unit_test(survives_it_when_full),
-      cmocka_unit_test(survives_it_when_many_write), cmocka_unit_test(survives_it_with_holes),
-      cmocka_unit_test(failing_storage_ends_it),     cmocka_unit_test(order_is_kept),
+      cmocka_unit_test(survives_loss_of_power),           cmocka_unit_test(survives_it_when_full),
+      cmocka_unit_test(survives_it_when_many_write),      cmocka_unit_test(survives_it_with_holes),
+      cmocka_unit_test(survives_it_with_holes_when_full), cmocka_unit_test(survives_it_with_holes_when_many_write),
+      cmocka_unit_test(failing_storage_ends_it),          cmocka_unit_test(order_is_kept),
+      cmocka_unit_test(empty_storage_is_cheap),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
