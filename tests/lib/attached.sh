@@ -49,6 +49,16 @@ s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(30); s.co
   rm -f "/dev/umbra/$1"
 }
 
+# kill_both: server and supervisor of $ATTACHED, neither of which can start the other anew
+kill_both() {
+  local supervisor server
+  supervisor=$(attached_status "$ATTACHED" supervisor_pid) server=$(attached_status "$ATTACHED" pid)
+  kill -STOP "$supervisor"
+  kill -KILL "$server" "$supervisor"
+  ended() { [ ! -d "/proc/$supervisor" ] && [ ! -d "/proc/$server" ]; }
+  wait_for 20 ended || fail "they live"
+}
+
 # attached_status NAME FIELD: of the volume's server
 attached_status() {
   python3 - "$UMBRA_RUNTIME_DIR/attached/$1/control" "$2" <<'END'

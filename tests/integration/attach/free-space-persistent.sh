@@ -10,14 +10,6 @@ requires_root
 requires_program jq python3 filefrag e2fsck xfs_repair
 
 create() { "$UMBRA" --json create --no-writers --persistent "$@" | jq -r '.set.shadows[0] | select(.provider == "cow").id'; }
-kill_both() {
-  local supervisor server
-  supervisor=$(attached_status "$ATTACHED" supervisor_pid) server=$(attached_status "$ATTACHED" pid)
-  kill -STOP "$supervisor"
-  kill -KILL "$server" "$supervisor"
-  ended() { [ ! -d "/proc/$supervisor" ] && [ ! -d "/proc/$server" ]; }
-  wait_for 20 ended || fail "they live"
-}
 attach_again() { "$UMBRA" --quiet attach --persistent --storage "$WORK/storage" "$ORIGIN" "$ATTACHED" >/dev/null; }
 
 mkdir "$WORK/seen" "$WORK/storage"

@@ -18,14 +18,6 @@ check_filesystem() {
   if [ "$type" = ext4 ]; then e2fsck -fn "$1" >"$WORK/fsck" 2>&1; else xfs_repair -n "$1" >"$WORK/fsck" 2>&1; fi ||
     { cat "$WORK/fsck" >&2; fail "$2 is damaged"; }
 }
-kill_both() {
-  local supervisor server
-  supervisor=$(attached_status "$ATTACHED" supervisor_pid) server=$(attached_status "$ATTACHED" pid)
-  kill -STOP "$supervisor"
-  kill -KILL "$server" "$supervisor"
-  ended() { [ ! -d "/proc/$supervisor" ] && [ ! -d "/proc/$server" ]; }
-  wait_for 20 ended || fail "they live"
-}
 
 mkdir "$WORK/storage"
 for type in ext4 xfs; do
