@@ -56,9 +56,6 @@ void cli_print_json(const json_t *document);
 /* Parses a document that libumbra gave and frees the text. Never NULL for what libumbra makes. */
 json_t *cli_parse(char *text);
 
-/* Of the set or shadow copy that a prefix or label means. The caller's; NULL: it means none. */
-char *cli_whole_id(struct cli *cli, const char *text);
-
 /* "1.5 GiB"; the buffer is the caller's. */
 enum { CLI_SIZE_TEXT_BYTES = 32 };
 const char *cli_size(json_int_t bytes, char buffer[CLI_SIZE_TEXT_BYTES]);

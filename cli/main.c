@@ -85,16 +85,6 @@ json_t *cli_parse(char *text) {
   return document ? document : json_object();
 }
 
-char *cli_whole_id(struct cli *cli, const char *text) {
-  char *shown = NULL;
-  if (umbra_show(cli->client, text, &shown) < 0)
-    return NULL;
-  CLEANUP_JSON json_t *document = cli_parse(shown);
-  const json_t *shadow = json_object_get(document, "shadow");
-  const char *id = json_get_string_or(shadow ? shadow : json_object_get(document, "set"), "id", NULL);
-  return id ? strdup(id) : NULL;
-}
-
 const char *cli_size(json_int_t bytes, char buffer[CLI_SIZE_TEXT_BYTES]) {
   static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
   double value = (double)bytes;

@@ -39,24 +39,6 @@ static int delete_oldest(struct cli *cli, const char *path) {
   return STATUS_DONE;
 }
 
-/* Those that are gone, by their whole ids: also if others could not be deleted. */
-static int delete_these(struct cli *cli, char **ids, int count) {
-  CLEANUP_JSON json_t *deleted = json_array();
-  int status = STATUS_DONE;
-  for (int i = 0; i < count; i++) {
-    CLEANUP_FREE char *id = cli->json ? cli_whole_id(cli, ids[i]) : NULL;
-    if (umbra_delete(cli->client, ids[i]) < 0)
-      status = cli_failed(cli, "deleting '%s'", ids[i]);
-    else
-      (void)json_array_append_new(deleted, json_path(id ? id : ids[i]));
-  }
-  if (cli->json) {
-    CLEANUP_JSON json_t *document = json_pack("{s:O}", "deleted", deleted);
-    cli_print_json(document);
-  }
-  return status;
-}
-
 static int run_delete(struct cli *cli, int argc, char **argv) {
   bool all = false;
   const char *oldest = NULL;
@@ -78,7 +60,11 @@ static int run_delete(struct cli *cli, int argc, char **argv) {
     return delete_all(cli);
   if (oldest)
     return delete_oldest(cli, oldest);
-  return delete_these(cli, argv + optind, argc - optind);
+  int status = STATUS_DONE;
+  for (int i = optind; i < argc; i++)
+    if (umbra_delete(cli->client, argv[i]) < 0)
+      status = cli_failed(cli, "deleting '%s'", argv[i]);
+  return status;
 }
 
 static int run_recover(struct cli *cli, int argc, char **argv) {

@@ -46,13 +46,8 @@ static int run_mount(struct cli *cli, int argc, char **argv) {
 static int run_unmount(struct cli *cli, int argc, char **argv) {
   if (argc - optind != 1)
     return cli_usage(&verb_unmount, "which shadow copy or directory?");
-  CLEANUP_FREE char *id = cli->json ? cli_whole_id(cli, argv[optind]) : NULL;
   if (umbra_unmount(cli->client, argv[optind]) < 0)
     return cli_failed(cli, "unmounting '%s'", argv[optind]);
-  if (cli->json) {
-    CLEANUP_JSON json_t *document = json_pack("{s:o}", "unmounted", json_path(id ? id : argv[optind]));
-    cli_print_json(document);
-  }
   return STATUS_DONE;
 }
 

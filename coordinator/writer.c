@@ -219,26 +219,6 @@ static const char *wrong_components(const json_t *components) {
   return NULL;
 }
 
-/* *ret_key: the key that is wrong. Those that are not there are 0: the machine's limit alone counts. */
-static int take_timeouts(struct writer *w, const json_t *timeouts, const char **ret_key) {
-  const struct {
-    const char *key, *path;
-    int64_t *ms;
-  } limits[] = {{"freeze_ms", "timeouts.freeze_ms", &w->freeze_limit_ms},
-                {"prepare_ms", "timeouts.prepare_ms", &w->prepare_limit_ms}};
-  *ret_key = "timeouts";
-  if (timeouts && !json_is_object(timeouts))
-    return -EINVAL;
-  for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-    const json_t *value = json_object_get(timeouts, limits[i].key);
-    *ret_key = limits[i].path;
-    if (value && !json_is_integer(value))
-      return -EINVAL;
-    *limits[i].ms = json_integer_value(value) < 0 ? 0 : json_integer_value(value);
-  }
-  return 0;
-}
-
 void writer_identified(struct writer *w, const char *output, size_t length_bytes) {
   struct umbra_error err = {0};
   CLEANUP_JSON json_t *document = NULL;
@@ -259,12 +239,6 @@ void writer_identified(struct writer *w, const char *output, size_t length_bytes
     writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "metadata document: %s", wrong);
     return;
   }
-  const char *key;
-  if (take_timeouts(w, json_object_get(document, "timeouts"), &key) < 0) {
-    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "metadata document of '%s': '%s' is not %s", w->path, key,
-                strchr(key, '.') ? "a whole number of milliseconds" : "an object");
-    return;
-  }
   char *copy = strdup(name), *instance_copy = instance ? strdup(instance) : NULL;
   if (!copy || (instance && !instance_copy)) {
     free(copy);
@@ -277,6 +251,13 @@ void writer_identified(struct writer *w, const char *output, size_t length_bytes
   w->name = copy;
   w->instance = instance_copy;
   w->repairs = json_get_boolean_or(document, "repairs", false);
+  const json_t *timeouts = json_object_get(document, "timeouts");
+  w->freeze_limit_ms = json_get_integer_or(timeouts, "freeze_ms", 0);
+  w->prepare_limit_ms = json_get_integer_or(timeouts, "prepare_ms", 0);
+  if (w->freeze_limit_ms < 0)
+    w->freeze_limit_ms = 0;
+  if (w->prepare_limit_ms < 0)
+    w->prepare_limit_ms = 0;
   w->metadata = take_pointer(document);
 }
 

@@ -83,6 +83,13 @@ static void add_below_session(bool block, dev_t number, void *context) {
     add_superblock(context, number);
 }
 
+/* A session may be anybody's, who may write what he likes into its source. */
+static bool is_roots_session(const struct mount_entry *mount) {
+  CLEANUP_FREE char *user = NULL;
+  return strcmp(mount->fs_type, VOLUME_SESSION_TYPE) == 0 && mount_option(mount, "user_id", &user) && user &&
+         strcmp(user, "0") == 0;
+}
+
 static void descend_superblock(struct descent *d, dev_t superblock) {
   const struct volume_table *table = d->table;
   dev_t members[BLOCK_BELOW_MAX];
@@ -98,7 +105,7 @@ static void descend_superblock(struct descent *d, dev_t superblock) {
                        : 0;
     for (size_t m = 0; m < count; m++)
       add_block(d, members[m]);
-    if (volume_session_is_roots(mount))
+    if (is_roots_session(mount))
       volume_session_visit(mount->source, add_below_session, d);
     CLEANUP_FREE char *upper = NULL;
     dev_t below = 0;
@@ -108,6 +115,26 @@ static void descend_superblock(struct descent *d, dev_t superblock) {
       add_superblock(d, below);
     return;
   }
+}
+
+/*
+ * The session whose volume this device is, whatever made the device: at DIRECTORY/mnt, beside a name for the device.
+ * Only root's: looking beside another's may take as long as he likes. 0: none.
+ */
+static dev_t session_of_block(const struct volume_table *table, dev_t block) {
+  static const char below[] = "/mnt";
+  for (size_t i = 0; table->places->live && i < table->mounts.count; i++) {
+    const struct mount_entry *mount = &table->mounts.entries[i];
+    size_t length = strlen(mount->target), end = strlen(below);
+    CLEANUP_FREE char *path = NULL;
+    struct stat st;
+    if (!is_roots_session(mount) || length <= end || strcmp(mount->target + length - end, below) != 0 ||
+        asprintf(&path, "%.*s/device", (int)(length - end), mount->target) < 0)
+      continue;
+    if (stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == block)
+      return mount->device;
+  }
+  return 0;
 }
 
 static void descend_block(struct descent *d, dev_t block) {
@@ -120,10 +147,9 @@ static void descend_block(struct descent *d, dev_t block) {
       block_backing_file(d->table->places, block, &file) ? superblock_of_loop(d->table, block, file) : 0;
   if (superblock != 0)
     add_superblock(d, superblock);
-  const struct mount_entry *session =
-      d->table->places->live ? volume_session_of_block(&d->table->mounts, block, NULL) : NULL;
-  if (session)
-    add_superblock(d, session->device);
+  dev_t session = session_of_block(d->table, block);
+  if (session != 0)
+    add_superblock(d, session);
 }
 
 /* Lists the superblocks below volume in d, its own not among them unless it lies on itself. */

@@ -2,17 +2,13 @@
 #include "volume/session.h"
 
 #include "common/cleanup.h"
-#include "common/fd.h"
 #include "volume/table.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 static const char prefix[] = "umbra:";
 enum { SOURCE_BYTES = 512, ONE_BYTES_MAX = 40 };
@@ -48,54 +44,6 @@ int volume_session_source(const int *fds, size_t count, char **ret, struct umbra
     return r;
   *ret = strdup(text);
   return *ret ? 0 : error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "describing a session");
-}
-
-bool volume_session_is_roots(const struct mount_entry *mount) {
-  CLEANUP_FREE char *user = NULL;
-  return strcmp(mount->fs_type, VOLUME_SESSION_TYPE) == 0 && mount_option(mount, "user_id", &user) && user &&
-         strcmp(user, "0") == 0;
-}
-
-bool volume_session_trusts(const char *directory) {
-  struct stat st;
-  return lstat(directory, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && (st.st_mode & 077) == 0;
-}
-
-/* A loop device says itself what it lies over: a name of one whose number was given to another since is not believed.
- */
-static bool lies_elsewhere(const char *directory, dev_t device) {
-  char path[64], backing[PATH_MAX];
-  (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/loop/backing_file", major(device), minor(device));
-  CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, backing, sizeof backing);
-  size_t length = strlen(directory);
-  return n > 0 && ((size_t)n <= length || memcmp(backing, directory, length) != 0 || backing[length] != '/');
-}
-
-static bool has_device(const char *directory, dev_t device) {
-  char path[PATH_MAX + 8];
-  struct stat st;
-  (void)snprintf(path, sizeof path, "%s/device", directory);
-  return volume_session_trusts(directory) && stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device &&
-         !lies_elsewhere(directory, device);
-}
-
-const struct mount_entry *volume_session_of_block(const struct mounts *mounts, dev_t block, char **ret_directory) {
-  static const char below[] = "/mnt";
-  for (size_t i = 0; i < mounts->count; i++) {
-    const struct mount_entry *mount = &mounts->entries[i];
-    size_t length = strlen(mount->target), end = strlen(below);
-    if (length <= end || length >= PATH_MAX || strcmp(mount->target + length - end, below) != 0 ||
-        !volume_session_is_roots(mount))
-      continue;
-    CLEANUP_FREE char *directory = strndup(mount->target, length - end);
-    if (directory && has_device(directory, block)) {
-      if (ret_directory)
-        *ret_directory = take_pointer(directory);
-      return mount;
-    }
-  }
-  return NULL;
 }
 
 void volume_session_visit(const char *source, void (*visit)(bool block, dev_t number, void *context), void *context) {

@@ -9,7 +9,6 @@
 #define VOLUME_SESSION_H
 
 #include "common/error.h"
-#include "volume/mounts.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,19 +20,6 @@ enum { VOLUME_SESSION_FDS_MAX = 8 };
 /* The source for a session over these block devices and files (at most VOLUME_SESSION_FDS_MAX). The caller frees
  * *ret. */
 int volume_session_source(const int *fds, size_t count, char **ret, struct umbra_error *err);
-
-/* A session may be anybody's, who may write what he likes into its source, and answer when he likes. */
-bool volume_session_is_roots(const struct mount_entry *mount);
-
-/* Only what root made and nobody else can reach is believed. */
-bool volume_session_trusts(const char *directory);
-
-/*
- * The session whose volume this device is, whatever made the device: it is mounted at DIRECTORY/mnt, and
- * DIRECTORY/device leads to the device. NULL: none.
- * *ret_directory (may be NULL): DIRECTORY, the caller's; NULL as well where memory is short.
- */
-const struct mount_entry *volume_session_of_block(const struct mounts *mounts, dev_t block, char **ret_directory);
 
 /* What a source says, in order; what is none says nothing. block: a device, else a superblock. */
 void volume_session_visit(const char *source, void (*visit)(bool block, dev_t number, void *context), void *context);

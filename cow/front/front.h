@@ -24,8 +24,11 @@ struct front_seat {
   bool rotational;
   bool can_zero;            /* ranges can be made zeros without writing them */
   uint64_t origin_identity; /* that a device which outlived its programs is not given to another origin's */
+  bool survivor;            /* the device is one whose programs had died */
   /* The front's own. */
+  bool adopted;                /* the device is one whose programs had died */
   uint32_t number;             /* of the kernel's device */
+  uint32_t queues;             /* that it has */
   _Atomic uint32_t assembling; /* a server is taking the device over, or died while it did */
   /* Of the FUSE session. */
   _Atomic uint32_t resends; /* enum front_resends */

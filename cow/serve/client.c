@@ -4,12 +4,12 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/json.h"
-#include "volume/session.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdbool.h>
 #include <poll.h>
 #include <stdio.h>
@@ -19,23 +19,63 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
-enum { STATUS_TIMEOUT_MS = 3000 };
+enum { STATUS_TIMEOUT_MS = 3000, MOUNT_LINE_BYTES_MAX = 16384 };
 
+/* Only what root made and nobody else can reach is believed. */
+static bool trusted(const char *directory) {
+  struct stat st;
+  return lstat(directory, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && (st.st_mode & 077) == 0;
+}
+
+/* Is directory/device this one? */
+/* A loop device says itself what it lies over: a name of one whose number was given to another since is not believed.
+ */
+static bool lies_elsewhere(const char *directory, dev_t device) {
+  char path[64], backing[PATH_MAX];
+  (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/loop/backing_file", major(device), minor(device));
+  CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, backing, sizeof backing);
+  size_t length = strlen(directory);
+  return n > 0 && ((size_t)n <= length || memcmp(backing, directory, length) != 0 || backing[length] != '/');
+}
+
+static bool has_device(const char *directory, dev_t device) {
+  char path[PATH_MAX + 8];
+  struct stat st;
+  (void)snprintf(path, sizeof path, "%s/device", directory);
+  return trusted(directory) && stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device &&
+         !lies_elsewhere(directory, device);
+}
+
+/* A session may be anybody's, and looking beside it may then take as long as he likes. */
+static bool is_roots(const struct mntent *entry) {
+  const char *user = hasmntopt(entry, "user_id");
+  return user && (strcmp(user, "user_id=0") == 0 || strncmp(user, "user_id=0,", strlen("user_id=0,")) == 0);
+}
+
+/* Each attached volume has its session mounted at DIRECTORY/mnt, whatever its front. */
 int cow_attached_directory(dev_t device, char **ret, struct umbra_error *err) {
-  static const char path[] = "/proc/self/mountinfo";
-  struct mounts mounts = {0};
-  FILE *file = fopen(path, "re");
-  int r = file ? mounts_parse(file, path, &mounts, err) : error_errno(err, "opening '%s'", path);
-  if (file)
-    (void)fclose(file);
-  *ret = NULL;
-  if (r >= 0 && !volume_session_of_block(&mounts, device, ret))
-    r = error_set(err, -ENODEV, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
-                  "the volume is not attached to umbra (see umbra-attach(8))");
-  else if (r >= 0 && !*ret)
-    r = error_set(err, -ENOMEM, UMBRA_REASON_INTERNAL, "looking for the volume's session");
-  mounts_done(&mounts);
-  return r;
+  static const char suffix[] = "/mnt";
+  CLEANUP_FREE char *buffer = malloc(MOUNT_LINE_BYTES_MAX);
+  FILE *mounts = setmntent("/proc/self/mounts", "re");
+  struct mntent entry;
+  char *found = NULL;
+  while (buffer && mounts && !found && getmntent_r(mounts, &entry, buffer, MOUNT_LINE_BYTES_MAX)) {
+    size_t length = strlen(entry.mnt_dir), end = strlen(suffix);
+    if (strcmp(entry.mnt_type, "fuse.umbra") != 0 || length <= end || length >= PATH_MAX ||
+        strcmp(entry.mnt_dir + length - end, suffix) != 0 || !is_roots(&entry))
+      continue;
+    entry.mnt_dir[length - end] = '\0';
+    if (has_device(entry.mnt_dir, device))
+      found = strdup(entry.mnt_dir);
+  }
+  if (mounts)
+    (void)endmntent(mounts);
+  *ret = found;
+  if (found)
+    return 0;
+  return error_set(err, -ENODEV, UMBRA_REASON_VOLUME_NOT_SUPPORTED,
+                   "the volume is not attached to umbra (see umbra-attach(8))");
 }
 
 int cow_client_connect(const char *directory, int *ret_fd, struct umbra_error *err) {
@@ -58,7 +98,11 @@ int cow_client_connect(const char *directory, int *ret_fd, struct umbra_error *e
 
 static int receive(int fd, char *buffer, size_t bytes, int timeout_ms) {
   struct pollfd p = {.fd = fd, .events = POLLIN};
-  int n = poll(&p, 1, timeout_ms);
+  int n;
+  /* Whoever has had an io_uring may be interrupted without a signal. */
+  do
+    n = poll(&p, 1, timeout_ms);
+  while (n < 0 && errno == EINTR);
   if (n == 0)
     return -ETIMEDOUT;
   ssize_t got = n < 0 ? -1 : recv(fd, buffer, bytes, 0);
@@ -190,7 +234,7 @@ int cow_client_visit(const char *runtime_dir,
     CLEANUP_CLOSE int fd = -1;
     CLEANUP_FREE char *one = NULL;
     json_t *status = NULL;
-    if (entry->d_name[0] == '.' || asprintf(&one, "%s/%s", path, entry->d_name) < 0 || !volume_session_trusts(one) ||
+    if (entry->d_name[0] == '.' || asprintf(&one, "%s/%s", path, entry->d_name) < 0 || !trusted(one) ||
         cow_client_connect(one, &fd, NULL) < 0 ||
         cow_client_call(fd, json_pack("{s:s}", "do", "status"), STATUS_TIMEOUT_MS, &status, NULL) < 0)
       continue;

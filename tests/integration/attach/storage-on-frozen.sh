@@ -35,29 +35,16 @@ attached_volume v ext4 200M --storage "$WORK/below/storage" --chunk 4096
 findmnt -nro SOURCE "$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt" | grep -qx "umbra:block=[0-9:]*,superblock=$(mountpoint -d "$WORK/below")" ||
   fail "the session does not say what it lies on: $(findmnt -nro SOURCE "$UMBRA_RUNTIME_DIR/attached/$ATTACHED/mnt")"
 make_sets "$WORK/v"
-# Also where another front made its device, of which only its name beside the session tells. (A loop device must lie over what is there, or its
-# number is taken for one that was given to another since.)
-mkdir "$WORK/other"
+# Also where another front made its device, of which only its name beside the session tells.
+make_volume other ext4 32M
 link=$UMBRA_RUNTIME_DIR/attached/$ATTACHED/device
 device=$(readlink "$link")
-image=$UMBRA_RUNTIME_DIR/attached/$ATTACHED/other.img
-truncate -s 32M "$image"
-mkfs.ext4 -q -F "$image"
-DEVICE=$(losetup --find --show "$image")
-cleanup_fn losetup -d "$DEVICE"
-cleanup_fn umount "$WORK/other"
-mount "$DEVICE" "$WORK/other"
 levels() { "$BUILD/tests/volume-show" "$WORK/other" "$WORK/below" | jq -c '[.[].level]'; }
 "$BUILD/tests/volume-show" "$WORK/other" "$WORK/below" >"$WORK/show"
 [ "$(levels)" = '[0,0]' ] || fail "a volume that has nothing to do with it: $(cat "$WORK/show")"
 ln -sfn "$DEVICE" "$link"
 [ "$(levels)" = '[0,1]' ] || fail "the device of another front: $(levels)"
-chmod 755 "${link%/*}"
-[ "$(levels)" = '[0,0]' ] || fail "a directory that others can reach is believed: $(levels)"
-chmod 700 "${link%/*}"
 ln -sfn "$device" "$link"
-umount "$WORK/other"
-rm "$image"
 unmount_alone "$WORK/v"
 "$UMBRA" detach "$ATTACHED"
 

@@ -101,33 +101,6 @@ static void test_bad_documents(void **state) {
   }
 }
 
-/* A limit that is not understood is not taken for none: the file and the key are named. */
-static void test_timeouts_of_wrong_types(void **state) {
-  (void)state;
-  static const struct {
-    const char *timeouts, *said;
-  } bad[] = {
-      {"\"5000\"", "'timeouts' is not an object"},
-      {"[1]", "'timeouts' is not an object"},
-      {"null", "'timeouts' is not an object"},
-      {"{\"freeze_ms\": \"5000\"}", "'timeouts.freeze_ms' is not a whole number of milliseconds"},
-      {"{\"freeze_ms\": 5000.5}", "'timeouts.freeze_ms' is not a whole number of milliseconds"},
-      {"{\"freeze_ms\": 1, \"prepare_ms\": null}", "'timeouts.prepare_ms' is not a whole number of milliseconds"},
-      {"{\"prepare_ms\": true}", "'timeouts.prepare_ms' is not a whole number of milliseconds"}};
-  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-    struct writer **list;
-    size_t count;
-    char text[128];
-    struct writer *w = one(&list, &count);
-    (void)snprintf(text, sizeof text, "{\"name\": \"a\", \"timeouts\": %s}", bad[i].timeouts);
-    writer_identified(w, text, strlen(text));
-    assert_string_equal(w->state, "failed-at-identify");
-    assert_non_null(strstr(w->failure, bad[i].said));
-    assert_non_null(strstr(w->failure, "writers.d/w'"));
-    writers_free(list, count);
-  }
-}
-
 static void test_the_first_failure_counts(void **state) {
   (void)state;
   struct writer **list;
@@ -178,9 +151,11 @@ static void test_no_directory_is_no_writer(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_good_document),           cmocka_unit_test(test_bad_documents),
-      cmocka_unit_test(test_timeouts_of_wrong_types), cmocka_unit_test(test_the_first_failure_counts),
-      cmocka_unit_test(test_refused_and_ignored),     cmocka_unit_test(test_no_directory_is_no_writer),
+      cmocka_unit_test(test_good_document),
+      cmocka_unit_test(test_bad_documents),
+      cmocka_unit_test(test_the_first_failure_counts),
+      cmocka_unit_test(test_refused_and_ignored),
+      cmocka_unit_test(test_no_directory_is_no_writer),
   };
   return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

@@ -453,41 +453,6 @@ static void a_session_says_what_it_lies_on(void **state) {
   assert_int_equal(volume_session_source(NULL, VOLUME_SESSION_FDS_MAX + 1, &source, &err), -E2BIG);
 }
 
-/* The volume's device beside its session: believed if root alone made both. */
-static void a_device_leads_to_its_session(void **state) {
-  (void)state;
-  if (geteuid() != 0)
-    skip();
-  char text[2048];
-  (void)snprintf(text, sizeof text,
-                 "30 1 0:30 / %s/other rw - fuse.umbra umbra: rw,user_id=0,group_id=0\n"
-                 "31 1 0:31 / %s/users/mnt rw - fuse.umbra umbra: rw,user_id=1000,group_id=0\n"
-                 "32 1 0:32 / %s/open/mnt rw - fuse.umbra umbra: rw,user_id=0,group_id=0\n"
-                 "33 1 0:33 / %s/tmp/mnt rw - tmpfs umbra: rw,user_id=0\n"
-                 "34 1 0:34 / %s/gone/mnt rw - fuse.umbra umbra: rw,user_id=0,group_id=0\n"
-                 "35 1 0:35 / %s/plain/mnt rw - fuse.umbra umbra: rw,user_id=0,group_id=0\n"
-                 "36 1 0:36 / %s/mine/mnt rw - fuse.umbra umbra: rw,user_id=0,group_id=0\n",
-                 root, root, root, root, root, root, root);
-  run("cd %s && mkdir other users open tmp gone plain mine && chmod 700 other users tmp gone plain mine && chmod 755 "
-      "open && "
-      "for d in . other users open tmp mine; do mknod $d/device b 4000 77; done && touch plain/device",
-      root);
-  FILE *file = fmemopen(text, strlen(text), "r");
-  struct mounts mounts = {0};
-  struct umbra_error err = {0};
-  assert_int_equal(mounts_parse(file, "text", &mounts, &err), 0);
-  assert_int_equal(fclose(file), 0);
-  CLEANUP_FREE char *directory = NULL;
-  const struct mount_entry *found = volume_session_of_block(&mounts, makedev(4000, 77), &directory);
-  assert_non_null(found);
-  assert_int_equal(found->device, makedev(0, 36));
-  assert_int_equal(strncmp(directory, root, strlen(root)), 0);
-  assert_string_equal(directory + strlen(root), "/mine");
-  assert_ptr_equal(volume_session_of_block(&mounts, makedev(4000, 77), NULL), found);
-  assert_null(volume_session_of_block(&mounts, makedev(4000, 78), NULL));
-  mounts_done(&mounts);
-}
-
 static void all_devices_of_a_btrfs_are_found(void **state) {
   (void)state;
   add_disk("loop20", "7:20", 2048, 512);
@@ -563,7 +528,6 @@ int main(void) {
       cmocka_unit_test(an_overlay_lies_on_its_upper_directory),
       cmocka_unit_test(an_attached_volume_lies_on_origin_and_storage),
       cmocka_unit_test(a_session_says_what_it_lies_on),
-      cmocka_unit_test(a_device_leads_to_its_session),
       cmocka_unit_test(all_devices_of_a_btrfs_are_found),
       cmocka_unit_test(a_circle_is_refused_by_name),
       cmocka_unit_test(device_stacks_are_told_in_words),
