@@ -187,6 +187,7 @@ static int open_origin(struct attaching *a, const char *origin) {
   a->mapping = S_ISBLK(st.st_mode) && a->dm != DM_NO && mapper_usable(a->dm == DM_YES ? a->err : NULL) >= 0;
   if (a->dm == DM_YES && !a->mapping)
     return -EOPNOTSUPP;
+  a->seat->may_map = a->mapping;
   /* What is told of it must hold in every directory. */
   if (S_ISREG(st.st_mode) && !realpath(origin, a->seat->origin))
     return error_errno(a->err, "resolving '%s'", origin);

@@ -46,7 +46,6 @@ struct front_server;
 
 struct front {
   const char *name;
-  bool needs_admin; /* CAP_SYS_ADMIN, as long as it serves */
   const char *summary; /* "FUSE and a loop device" */
   /* Whether this machine can. Negative with why. May load the kernel's module. */
   int (*usable)(struct umbra_error *why);

@@ -41,6 +41,7 @@ struct seat {
   uint32_t storage_inside;      /* 1: in ranges of the origin, which are given later */
   uint64_t storage_start_bytes; /* where they begin, behind a ledger; 0: there is none, nothing is persistent */
   uint32_t full_policy;
+  uint32_t may_map; /* tables of device-mapper are to be switched */
   char front[SEAT_FRONT_BYTES];    /* by name */
   char front_why[FRONT_WHY_BYTES]; /* why this one */
   /* Once they are there: the block device that the front shows, and the one that is the volume to everybody. By who

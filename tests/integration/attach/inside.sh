@@ -16,6 +16,14 @@ make() { "$UMBRA" --json create --no-writers --provider cow "$@" >"$WORK/set.jso
 state() { "$UMBRA" --json show "$1" | jq -r '.shadow.state + ": " + (.shadow.why // "")'; }
 sums() { (cd "$1" && find . -type f ! -name .umbra-storage -exec sha256sum {} + | sort -k 2); }
 new_server() { [ "$(attached_status "$ATTACHED" servers 2>/dev/null || echo 0)" -gt "$before" ]; }
+# begin_anew: shadow copy $id, alone, in storage that is reserved for it, is what it should be when the volume has changed
+begin_anew() {
+  "$UMBRA" --quiet delete --all
+  id=$(make "$v")
+  sums "$v" >"$WORK/sums-$id"
+  churn "$v"
+  same "$id"
+}
 # same ID: it shows what $WORK/sums-ID says
 same() {
   local dir
@@ -159,11 +167,7 @@ for type in ext4 xfs; do
   mount "/dev/umbra/$ATTACHED" "$v"
   cmp -n "$size" "$WORK/large" "$v/large" || fail "$type: the volume lost data where its storage had been"
   rm "$v/large" "$WORK/large"
-  "$UMBRA" --quiet delete --all
-  id=$(make "$v")
-  sums "$v" >"$WORK/sums-$id"
-  churn "$v"
-  same "$id"
+  begin_anew
 
   # ---- it is cut, and what it had is another file's at once
   chattr -i "$v/.umbra-storage"
@@ -177,11 +181,7 @@ for type in ext4 xfs; do
   mount "/dev/umbra/$ATTACHED" "$v"
   [ "$(sha256sum <"$v/large")" = "$before" ] || fail "$type: the volume lost data where its storage had been"
   rm "$v/large"
-  "$UMBRA" --quiet delete --all
-  id=$(make "$v")
-  sums "$v" >"$WORK/sums-$id"
-  churn "$v"
-  same "$id"
+  begin_anew
 
   # ---- the file goes and nothing is written there: the next create sees it
   chattr -i "$v/.umbra-storage"
