@@ -44,7 +44,7 @@ grep -qE '^  provider: +cow$' "$WORK/doctor" || fail "$(cat "$WORK/doctor")"
 # ---- what was asked for and cannot be had
 expect_status 1 "$UMBRA" create --no-writers --persistent --provider cow "$WORK/v"
 expect_output "provider cow cannot make a shadow copy of '$WORK/v': its shadow copies are not persistent"
-expect_status 0 "$UMBRA" create --no-writers --persistent --storage "$WORK/images" "$WORK/v"
+expect_status 0 "$UMBRA" create --no-writers --persistent "$WORK/v"
 expect_output "volume '$WORK/v': provider cow is passed over, since its shadow copies are not persistent: the volume was attached without --persistent; clone makes the shadow copy"
 "$UMBRA" --quiet delete --all
 expect_status 0 "$UMBRA" create --no-writers "$WORK/v"
