@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum {
-  COPIER_ARENA_BYTES = 16 * 1024 * 1024,
+  COPIER_ARENA_BYTES = 4 * 1024 * 1024,
   COPIER_SLOT_BYTES_MAX = 1024 * 1024,  /* one read and one write of a long run */
   COPIER_SLOT_BYTES_SMALL = 128 * 1024, /* …where runs are short: more of them in flight */
   COPIER_SLOTS_MAX = COPIER_ARENA_BYTES / COPIER_SLOT_BYTES_SMALL,
