@@ -84,9 +84,12 @@ static bool keep_existing(void *userdata, const char *path) {
 
 static int tell_writers(const struct cli *cli, const struct restoration *o, const json_t *manifest,
                         const char *event) {
-  if (o->no_writers || strcmp(o->root, "/") != 0 || json_array_size(json_object_get(manifest, "writers")) == 0)
+  if (o->no_writers || json_array_size(json_object_get(manifest, "writers")) == 0)
     return STATUS_DONE;
-  CLEANUP_FREE char *text = json_dumps(manifest, JSON_COMPACT);
+  CLEANUP_JSON json_t *document = json_copy((json_t *)manifest);
+  if (strcmp(o->root, "/") != 0)
+    (void)json_object_set_new(document, "restore", json_pack("{s:o}", "to", json_path(o->root)));
+  CLEANUP_FREE char *text = json_dumps(document, JSON_COMPACT);
   if (!text || umbra_restore_event(cli->client, event, text, NULL) < 0)
     return cli_failed(cli, "telling the writers %s", event);
   return STATUS_DONE;

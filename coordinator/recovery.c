@@ -56,8 +56,7 @@ static void restore_expedited(const json_t *document) {
 }
 
 struct abort_call {
-  char *path;
-  enum writer_kind kind;
+  struct writer writer; /* as far as a program is called by it: path, kind, instance */
   const char *set_id;
   int document_fd, limit_ms;
   pthread_t thread;
@@ -65,7 +64,7 @@ struct abort_call {
 
 static void *abort_main(void *context) {
   const struct abort_call *call = context;
-  (void)writer_call_now(call->path, call->kind, WRITER_ABORT, call->set_id, call->document_fd, call->limit_ms);
+  (void)writer_call_now(&call->writer, WRITER_ABORT, call->set_id, call->document_fd, call->limit_ms);
   return NULL;
 }
 
@@ -80,17 +79,19 @@ static void abort_writers(const json_t *document, const char *id, int document_f
     const json_t *writer = json_array_get(writers, i);
     struct abort_call *call = &calls[started];
     *call = (struct abort_call){.set_id = id, .document_fd = document_fd, .limit_ms = limit_ms};
-    call->kind = json_get_integer_or(writer, "kind", 0) == WRITER_HOOK ? WRITER_HOOK : WRITER_EXEC;
-    if (json_path_value(json_object_get(writer, "path"), &call->path) < 0)
+    json_int_t kind = json_get_integer_or(writer, "kind", 0);
+    call->writer.kind = kind == WRITER_HOOK || kind == WRITER_SESSION ? (enum writer_kind)kind : WRITER_EXEC;
+    call->writer.instance = (char *)json_get_string_or(writer, "instance", NULL);
+    if (json_path_value(json_object_get(writer, "path"), &call->writer.path) < 0)
       continue;
     if (pthread_create(&call->thread, NULL, abort_main, call) == 0)
       started++;
     else
-      free(call->path);
+      free(call->writer.path);
   }
   for (size_t i = 0; i < started; i++) {
     (void)pthread_join(calls[i].thread, NULL);
-    free(calls[i].path);
+    free(calls[i].writer.path);
   }
 }
 

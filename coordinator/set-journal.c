@@ -2,7 +2,7 @@
 /*
  * What a set leaves to undo, as its journal document:
  *   {"id", "state", "created", "label", "boot_id", "owner": {"pid", "start_ticks"}, "guardian": pid,
- *    "auto_release", "held": [mount points], "expedited_before", "writers": [{"path", "kind", "name"}],
+ *    "auto_release", "held": [mount points], "expedited_before", "writers": [{"path", "kind", "name", "instance"}],
  *    "shadows": [{"id", "volume", "provider", "record", "device", "repair": where writers have it mounted}], "document": the public one}
  */
 #include "coordinator/set.h"
@@ -44,8 +44,9 @@ static json_t *told_writers(const struct set *s) {
   json_t *list = json_array();
   for (size_t i = 0; i < s->writer_count; i++)
     if (s->writers[i]->told)
-      (void)json_array_append_new(list, json_pack("{s:o, s:i, s:s}", "path", json_path(s->writers[i]->path), "kind",
-                                                  (int)s->writers[i]->kind, "name", s->writers[i]->name));
+      (void)json_array_append_new(list, json_pack("{s:o, s:i, s:s, s:s?}", "path", json_path(s->writers[i]->path),
+                                                  "kind", (int)s->writers[i]->kind, "name", s->writers[i]->name,
+                                                  "instance", s->writers[i]->instance));
   return list;
 }
 

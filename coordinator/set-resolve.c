@@ -166,8 +166,8 @@ static int involve_writers(struct set *s, struct umbra_error *err) {
   for (size_t i = 0; i < s->writer_count; i++) {
     struct writer *w = s->writers[i];
     for (size_t j = 0; j < i; j++)
-      if (!writer_failed(w) && !writer_failed(s->writers[j]) && w->kind == WRITER_EXEC &&
-          s->writers[j]->kind == WRITER_EXEC && strcmp(w->name, s->writers[j]->name) == 0 &&
+      if (!writer_failed(w) && !writer_failed(s->writers[j]) && w->kind != WRITER_HOOK &&
+          s->writers[j]->kind != WRITER_HOOK && strcmp(w->name, s->writers[j]->name) == 0 &&
           strcmp(w->instance ? w->instance : "", s->writers[j]->instance ? s->writers[j]->instance : "") == 0)
         writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "refused: it claims the name of writer '%s' (%s)",
                     s->writers[j]->name, s->writers[j]->path);
@@ -179,8 +179,7 @@ static int involve_writers(struct set *s, struct umbra_error *err) {
       continue;
     }
     const struct volume *missing = NULL;
-    w->involved = writer_concerns(w, s->volumes, volumes, s->member_count,
-                                  s->request.scope_paths ? s->request.paths : NULL, &missing);
+    writer_involve(w, s->volumes, volumes, s->member_count, s->request.scope_paths ? s->request.paths : NULL, &missing);
     if (w->involved && missing) {
       s->degraded = true;
       coordinator_warn(

@@ -99,22 +99,31 @@ static bool want_frozen_level(const struct set *s, const struct writer *w) {
   return w->frozen && w->level == (enum writer_level)s->level;
 }
 
+static int make_calls(struct set *s) {
+  free(s->calls);
+  s->calls = calloc(s->writer_count + 1, sizeof(struct writer_call *));
+  return s->calls ? 0 : error_code(set_error(s), -ENOMEM, "gathering writers");
+}
+
+static enum set_event know_instances(struct set *s) {
+  if (writers_spread(&s->writers, &s->writer_count, set_error(s)) < 0 || make_calls(s) < 0)
+    return SET_EVENT_FAILED;
+  return SET_EVENT_DONE;
+}
+
 enum set_event set_gather(struct set *s) {
   if (s->request.no_writers)
     return SET_EVENT_DONE;
   if (writers_find(s->coordinator->config_dir, &s->writers, &s->writer_count, set_error(s)) < 0)
     return SET_EVENT_FAILED;
-  s->calls = calloc(s->writer_count + 1, sizeof(struct writer_call *));
-  if (!s->calls) {
-    (void)error_code(set_error(s), -ENOMEM, "gathering writers");
+  if (make_calls(s) < 0)
     return SET_EVENT_FAILED;
-  }
   return tell_all(s, WRITER_IDENTIFY, want_identify);
 }
 
 static enum set_event mark_told_and_tell(struct set *s, enum writer_event event) {
   for (size_t i = 0; i < s->writer_count; i++)
-    if (takes_part(s->writers[i]) && s->writers[i]->kind == WRITER_EXEC)
+    if (takes_part(s->writers[i]) && s->writers[i]->kind != WRITER_HOOK)
       s->writers[i]->told = true;
   /* On record before anybody hears it, so that each of them hears of the end, too, if this process dies. */
   if (set_document_build(s, set_error(s)) < 0 || set_journal(s, set_error(s)) < 0)
@@ -284,7 +293,7 @@ static enum set_event step_ended(struct set *s, enum writer_event event) {
   }
   if (s->state == SET_RETIRING)
     return set_retire_shadows(s);
-  return SET_EVENT_DONE;
+  return event == WRITER_IDENTIFY ? know_instances(s) : SET_EVENT_DONE;
 }
 
 static size_t index_of(const struct set *s, const struct writer *w) {

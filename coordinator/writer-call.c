@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "coordinator/writer-call.h"
 
+#include "coordinator/writer-session.h"
+
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fd.h"
@@ -35,7 +37,7 @@ struct writer_call {
 
 /* What a kind of writer is told for an event; NULL: nothing, the event has ended. */
 static const char *spoken_event(enum writer_kind kind, enum writer_event event) {
-  if (kind == WRITER_EXEC)
+  if (kind != WRITER_HOOK)
     return writer_event_name(event);
   if (event == WRITER_FREEZE)
     return "freeze";
@@ -74,7 +76,15 @@ static void fail(struct writer_call *c, enum umbra_reason reason, const char *wh
   writer_fail(c->writer, c->event, reason, "%s%s%s", why, c->message_bytes > 0 ? ": " : "", c->message);
 }
 
+/* Events of a set go to a session; identify and the restore's come without a set. */
+static bool is_session_event(const struct writer *w, enum writer_event event) {
+  return w->kind == WRITER_SESSION && event != WRITER_IDENTIFY && event != WRITER_PRE_RESTORE &&
+         event != WRITER_POST_RESTORE;
+}
+
 static void kill_group(struct writer_call *c) {
+  if (is_session_event(c->writer, c->event) && c->writer->session)
+    writer_session_end(c->writer->session);
   if (c->process.pid > 0)
     (void)kill(-c->process.pid, SIGKILL);
 }
@@ -207,17 +217,32 @@ static int on_nothing_to_do(sd_event_source *source, void *context) {
   return 0;
 }
 
-static int set_environment(char ***environment, const char *set_id, const char *event) {
-  char text[128];
-  for (char **at = environ; at && *at; at++)
-    if (strncmp(*at, "UMBRA_SET=", 10) != 0 && strncmp(*at, "UMBRA_EVENT=", 12) != 0 &&
-        strv_append(environment, *at) < 0)
-      return -ENOMEM;
-  (void)snprintf(text, sizeof text, "UMBRA_SET=%s", set_id);
-  if (strv_append(environment, text) < 0)
+static int append_variable(char ***environment, const char *name, const char *value) {
+  CLEANUP_FREE char *text = NULL;
+  if (asprintf(&text, "%s=%s", name, value) < 0) {
+    text = NULL;
     return -ENOMEM;
-  (void)snprintf(text, sizeof text, "UMBRA_EVENT=%s", event);
+  }
   return strv_append(environment, text);
+}
+
+int writer_environment(const struct writer *w, const char *set_id, const char *event, char ***environment) {
+  static const char *const ours[] = {"UMBRA_SET=", "UMBRA_EVENT=", "UMBRA_INSTANCE=", "UMBRA_KEY="};
+  for (char **at = environ; at && *at; at++) {
+    bool own = false;
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+      own = own || strncmp(*at, ours[i], strlen(ours[i])) == 0;
+    if (!own && strv_append(environment, *at) < 0)
+      return -ENOMEM;
+  }
+  CLEANUP_FREE char *key = NULL;
+  (void)json_path_value(json_object_get(w->metadata, "key"), &key);
+  int r = append_variable(environment, "UMBRA_SET", set_id);
+  if (r >= 0 && event)
+    r = append_variable(environment, "UMBRA_EVENT", event);
+  if (r >= 0 && w->instance)
+    r = append_variable(environment, "UMBRA_INSTANCE", w->instance);
+  return r >= 0 && key ? append_variable(environment, "UMBRA_KEY", key) : r;
 }
 
 /* A descriptor of its own on the document, so that calls side by side do not share an offset. */
@@ -226,15 +251,15 @@ static int open_document(int document_fd) {
   return document_fd < 0 ? -1 : open(fd_proc_path(document_fd, path), O_RDONLY | O_CLOEXEC);
 }
 
-static int start(struct process *ret, const char *path, const char *spoken, const char *set_id, const char *event,
+static int start(struct process *ret, const struct writer *w, const char *spoken, const char *set_id, const char *event,
                  int document_fd, int stdout_fd, int stderr_fd, struct umbra_error *err) {
   CLEANUP_CLOSE int input = open_document(document_fd);
   CLEANUP_STRV char **environment = NULL;
-  if (set_environment(&environment, set_id, event) < 0)
-    return error_code(err, -ENOMEM, "starting '%s'", path);
-  char *arguments[] = {(char *)path, (char *)spoken, NULL};
+  if (writer_environment(w, set_id, event, &environment) < 0)
+    return error_code(err, -ENOMEM, "starting '%s'", w->path);
+  char *arguments[] = {w->path, (char *)spoken, NULL};
   struct process_options options = {
-      .path = path,
+      .path = w->path,
       .arguments = arguments,
       .environment = environment,
       .stdin_fd = input,
@@ -245,6 +270,15 @@ static int start(struct process *ret, const char *path, const char *spoken, cons
   return process_start(&options, ret, err);
 }
 
+static int watch_deadline(struct writer_call *c, sd_event *loop, struct umbra_error *err) {
+  int r = sd_event_add_time_relative(loop, &c->on_deadline, CLOCK_MONOTONIC, (uint64_t)c->limit_ms * 1000, 1000,
+                                     on_deadline, c);
+  /* It must get its turn however much a writer prints. */
+  if (r >= 0)
+    r = sd_event_source_set_priority(c->on_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+  return r < 0 ? error_code(err, r, "watching writer '%s'", c->writer->name) : 0;
+}
+
 static int watch(struct writer_call *c, sd_event *loop, struct umbra_error *err) {
   int r = sd_event_add_io(loop, &c->on_stdout, c->stdout_fd, EPOLLIN, on_stdout, c);
   if (r >= 0)
@@ -252,12 +286,49 @@ static int watch(struct writer_call *c, sd_event *loop, struct umbra_error *err)
   if (r >= 0)
     r = sd_event_add_io(loop, &c->on_exit, c->process.pidfd, EPOLLIN, on_exit_, c);
   if (r >= 0)
-    r = sd_event_add_time_relative(loop, &c->on_deadline, CLOCK_MONOTONIC, (uint64_t)c->limit_ms * 1000, 1000,
-                                   on_deadline, c);
-  /* The deadline must get its turn however much a writer prints. */
-  if (r >= 0)
-    r = sd_event_source_set_priority(c->on_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    r = watch_deadline(c, loop, err);
   return r < 0 ? error_code(err, r, "watching writer '%s'", c->writer->name) : 0;
+}
+
+static int start_process(struct writer_call *c, const char *spoken, sd_event *loop, const char *set_id, int document_fd,
+                         struct umbra_error *problem) {
+  int r = 0, out[2] = {-1, -1}, messages[2] = {-1, -1};
+  if (pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(messages, O_CLOEXEC | O_NONBLOCK) < 0)
+    r = error_errno(problem, "making a pipe");
+  c->stdout_fd = out[0];
+  c->stderr_fd = messages[0];
+  CLEANUP_CLOSE int its_output = out[1], its_messages = messages[1];
+  /* The writer's own ends block, as programs expect. */
+  if (r >= 0)
+    r = fd_set_nonblocking(its_output, false) < 0 || fd_set_nonblocking(its_messages, false) < 0
+            ? error_errno(problem, "setting up a pipe")
+            : start(&c->process, c->writer, spoken, set_id, writer_event_name(c->event), document_fd, its_output,
+                    its_messages, problem);
+  return r < 0 ? r : watch(c, loop, problem);
+}
+
+static void on_answered(void *context, enum writer_session_result result, const char *message, json_t *answer) {
+  struct writer_call *c = context;
+  const char *event = writer_event_name(c->event), *colon = *message ? ": " : "";
+  if (result == WRITER_SESSION_RETRY)
+    writer_fail(c->writer, c->event, UMBRA_REASON_WRITER_RETRY, "%s failed (worth a retry)%s%s", event, colon, message);
+  else if (result != WRITER_SESSION_DONE)
+    writer_fail(c->writer, c->event, UMBRA_REASON_WRITER, "%s failed%s%s", event, colon, message);
+  else if (answer)
+    (void)json_object_set(c->writer->answers, event, answer);
+  finish(c);
+}
+
+/* What is owed to a session that is not there is done: its end undid all. */
+static int tell_session(struct writer_call *c, sd_event *loop, const char *set_id, int document_fd, bool *ret_nothing,
+                        struct umbra_error *problem) {
+  bool owed = c->event == WRITER_ABORT || c->event == WRITER_SHUTDOWN;
+  if (owed && !writer_session_runs(c->writer->session)) {
+    *ret_nothing = true;
+    return 0;
+  }
+  int r = writer_session_tell(c->writer, c->event, loop, set_id, document_fd, c->limit_ms, on_answered, c, problem);
+  return r < 0 ? r : watch_deadline(c, loop, problem);
 }
 
 int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const char *set_id, int document_fd,
@@ -275,32 +346,18 @@ int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const
                             .stdout_fd = -1,
                             .stderr_fd = -1};
   const char *spoken = spoken_event(w->kind, event);
-  int r = 0;
   struct umbra_error problem = {0};
-  int out[2] = {-1, -1}, messages[2] = {-1, -1};
-  if (spoken) {
-    if (pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(messages, O_CLOEXEC | O_NONBLOCK) < 0)
-      r = error_errno(&problem, "making a pipe");
-    c->stdout_fd = out[0];
-    c->stderr_fd = messages[0];
-    /* The writer's own ends block, as programs expect. */
-    if (r >= 0)
-      r = fd_set_nonblocking(out[1], false) < 0 || fd_set_nonblocking(messages[1], false) < 0
-              ? error_errno(&problem, "setting up a pipe")
-              : start(&c->process, w->path, spoken, set_id, writer_event_name(event), document_fd, out[1],
-                      messages[1], &problem);
-    if (out[1] >= 0)
-      (void)close(out[1]);
-    if (messages[1] >= 0)
-      (void)close(messages[1]);
-    if (r >= 0)
-      r = watch(c, loop, &problem);
-    if (r < 0) {
-      kill_group(c);
-      writer_fail(w, event, UMBRA_REASON_WRITER, "%s", problem.message);
-    }
+  bool nothing = !spoken;
+  int r = 0;
+  if (spoken && is_session_event(w, event))
+    r = tell_session(c, loop, set_id, document_fd, &nothing, &problem);
+  else if (spoken)
+    r = start_process(c, spoken, loop, set_id, document_fd, &problem);
+  if (r < 0) {
+    kill_group(c);
+    writer_fail(w, event, UMBRA_REASON_WRITER, "%s", problem.message);
   }
-  if (!spoken || r < 0) {
+  if (nothing || r < 0) {
     r = sd_event_add_defer(loop, &c->on_exit, on_nothing_to_do, c);
     if (r < 0) {
       call_free(c);
@@ -312,13 +369,12 @@ int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const
   return 0;
 }
 
-int writer_call_now(const char *path, enum writer_kind kind, enum writer_event event, const char *set_id,
-                    int document_fd, int limit_ms) {
-  const char *spoken = spoken_event(kind, event);
-  if (!spoken)
+int writer_call_now(const struct writer *w, enum writer_event event, const char *set_id, int document_fd, int limit_ms) {
+  const char *spoken = spoken_event(w->kind, event);
+  if (!spoken || is_session_event(w, event))
     return 0;
   struct process p = {.pidfd = -1};
-  int r = start(&p, path, spoken, set_id, writer_event_name(event), document_fd, -1, -1, NULL);
+  int r = start(&p, w, spoken, set_id, writer_event_name(event), document_fd, -1, -1, NULL);
   if (r < 0)
     return r;
   int status = process_wait(&p, limit_ms);

@@ -16,8 +16,8 @@ typedef void (*writer_called)(struct writer *w, enum writer_event event, void *c
 struct writer_call;
 
 /*
- * Starts `PATH EVENT` with the document (a memory file; each call reads it from its beginning) on standard input and
- * UMBRA_SET, UMBRA_EVENT in the environment.  done is always called, exactly once, from the event loop, even if the
+ * Tells one event: to a session as its next line (writer-session.h), to others by starting `PATH EVENT` with the document (a memory file; each call reads it from its beginning) on standard input and
+ * UMBRA_SET, UMBRA_EVENT and the instance in the environment.  done is always called, exactly once, from the event loop, even if the
  * program cannot be started.  Hooks hear freeze and thaw; abort reaches them as thaw; other events end at once. The
  * call frees itself. *ret may be kept until done is called, for writer_call_cancel().
  */
@@ -30,8 +30,13 @@ enum writer_event writer_call_event(const struct writer_call *call);
 /* Kills the process and reports the call as failed with reason. */
 void writer_call_cancel(struct writer_call *call, enum umbra_reason reason, const char *why);
 
-/* The same without an event loop, blocking: for the guardian and for recovery. Returns 0 or negative. */
-int writer_call_now(const char *path, enum writer_kind kind, enum writer_event event, const char *set_id,
-                    int document_fd, int limit_ms);
+/*
+ * The same without an event loop, blocking: for the guardian and for recovery. Returns 0 or negative.  A session ends
+ * with the coordinator, and undoes by itself what is not ended in time: there is nobody to call.
+ */
+int writer_call_now(const struct writer *w, enum writer_event event, const char *set_id, int document_fd, int limit_ms);
+
+/* What programs of writers find in their environment; event NULL: not said. *environment grows, the caller's. */
+int writer_environment(const struct writer *w, const char *set_id, const char *event, char ***environment);
 
 #endif

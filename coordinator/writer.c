@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "coordinator/writer.h"
 
+#include "coordinator/writer-session.h"
+
 #include "common/cleanup.h"
 #include "common/json.h"
 
@@ -68,6 +70,8 @@ static void writer_free(struct writer *w) {
     return;
   for (size_t i = 0; i < w->past_count; i++)
     process_end(&w->past[i], true);
+  writer_session_free(w->session);
+  json_decref(w->instances);
   free(w->path);
   free(w->name);
   free(w->instance);
@@ -211,8 +215,8 @@ static const char *wrong_components(const json_t *components) {
     if (files && !json_is_array(files))
       return "a component's 'files' is not an array";
     json_array_foreach(files, j, set) {
-      const char *path = json_string_value(json_object_get(set, "path"));
-      if (!path || path[0] != '/')
+      CLEANUP_FREE char *path = NULL;
+      if (json_path_value(json_object_get(set, "path"), &path) < 0 || path[0] != '/')
         return "a file set has no absolute 'path'";
     }
   }
@@ -239,14 +243,7 @@ static int take_timeouts(struct writer *w, const json_t *timeouts, const char **
   return 0;
 }
 
-void writer_identified(struct writer *w, const char *output, size_t length_bytes) {
-  struct umbra_error err = {0};
-  CLEANUP_JSON json_t *document = NULL;
-  if (json_parse(output, length_bytes, w->path, &document, &err) < 0 || !json_is_object(document)) {
-    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "identify printed no metadata document (a JSON object): %s",
-                err.message[0] ? err.message : "not an object");
-    return;
-  }
+static void take_document(struct writer *w, json_t *document) {
   const char *name = json_get_string_or(document, "name", NULL);
   const char *instance = json_get_string_or(document, "instance", NULL);
   const char *level = json_get_string_or(document, "level", "front-end");
@@ -277,7 +274,91 @@ void writer_identified(struct writer *w, const char *output, size_t length_bytes
   w->name = copy;
   w->instance = instance_copy;
   w->repairs = json_get_boolean_or(document, "repairs", false);
-  w->metadata = take_pointer(document);
+  if (json_get_boolean_or(document, "session", false))
+    w->kind = WRITER_SESSION;
+  w->metadata = json_incref(document);
+  const char *failure = json_get_string_or(document, "failure", NULL);
+  if (failure)
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_WRITER, "%s", failure);
+}
+
+void writer_identified(struct writer *w, const char *output, size_t length_bytes) {
+  struct umbra_error err = {0};
+  CLEANUP_JSON json_t *document = NULL;
+  if (json_parse(output, length_bytes, w->path, &document, &err) < 0)
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "identify printed no metadata document (a JSON object): %s",
+                err.message);
+  else if (json_is_array(document))
+    w->instances = take_pointer(document);
+  else if (json_is_object(document))
+    take_document(w, document);
+  else
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "identify printed no metadata document (a JSON object): %s",
+                "neither an object nor an array of them");
+}
+
+/* Another writer of the same program. */
+static struct writer *writer_again(const struct writer *w) {
+  const char *slash = strrchr(w->path, '/');
+  struct writer *again = writer_new(WRITER_EXEC, "", slash + 1);
+  if (!again)
+    return NULL;
+  free(again->path);
+  again->path = strdup(w->path);
+  if (again->path)
+    return again;
+  writer_free(again);
+  return NULL;
+}
+
+/* The writers of a program that printed an array, behind *made. */
+static int spread_one(const struct writer *w, struct writer **made, size_t *count) {
+  size_t n;
+  json_t *document;
+  json_array_foreach(w->instances, n, document) {
+    struct writer *one = writer_again(w);
+    if (!one)
+      return -ENOMEM;
+    made[(*count)++] = one;
+    if (json_is_object(document))
+      take_document(one, document);
+    else
+      writer_fail(one, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "identify printed an array of something that is no object");
+  }
+  return 0;
+}
+
+int writers_spread(struct writer ***list, size_t *count, struct umbra_error *err) {
+  size_t want = 0, made_count = 0, n = 0;
+  for (size_t i = 0; i < *count; i++)
+    want += (*list)[i]->instances ? json_array_size((*list)[i]->instances) : 1;
+  if (want > WRITERS_MAX)
+    return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d writers, instances of one program included",
+                     WRITERS_MAX);
+  struct writer **spread = calloc(want + 1, sizeof *spread), **made = calloc(want + 1, sizeof *made);
+  int r = spread && made ? 0 : -ENOMEM;
+  for (size_t i = 0; i < *count && r >= 0; i++) {
+    size_t before = made_count;
+    if ((*list)[i]->instances)
+      r = spread_one((*list)[i], made, &made_count);
+    else
+      spread[n++] = (*list)[i];
+    for (; before < made_count; before++)
+      spread[n++] = made[before];
+  }
+  if (r < 0) {
+    writers_free(made, made_count);
+    free(spread);
+    return error_code(err, r, "listing writers");
+  }
+  for (size_t i = 0; i < *count; i++)
+    if ((*list)[i]->instances)
+      writer_free((*list)[i]);
+  free(made);
+  free(*list);
+  *list = spread;
+  *count = n;
+  return 0;
 }
 
 /* The volume that holds path, or would hold it if it existed. */
@@ -300,6 +381,13 @@ static bool path_within(const char *inner, const char *outer) {
   return strncmp(inner, outer, length) == 0 && (length == 1 || inner[length] == 0 || inner[length] == '/');
 }
 
+static bool path_covered(const char *path, char *const *scope) {
+  for (char *const *one = scope; one && *one; one++)
+    if (path_within(path, *one))
+      return true;
+  return !scope;
+}
+
 static bool path_concerned(const char *path, char *const *scope) {
   if (!scope)
     return true;
@@ -309,34 +397,36 @@ static bool path_concerned(const char *path, char *const *scope) {
   return false;
 }
 
-bool writer_concerns(const struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
-                     size_t volume_count, char *const *paths, const struct volume **ret_missing) {
+void writer_involve(struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
+                    size_t volume_count, char *const *paths, const struct volume **ret_missing) {
   const json_t *components = json_object_get(w->metadata, "components");
-  bool concerned = json_array_size(components) == 0;
   const struct volume *missing = NULL;
+  w->involved = json_array_size(components) == 0;
+  w->whole = true;
   size_t i, j;
   json_t *component, *set;
   json_array_foreach(components, i, component) {
     json_array_foreach(json_object_get(component, "files"), j, set) {
-      const char *path = json_string_value(json_object_get(set, "path"));
+      CLEANUP_FREE char *path = NULL;
+      if (json_path_value(json_object_get(set, "path"), &path) < 0)
+        continue;
       const struct volume *volume = volume_of(table, path);
       bool in_set = false;
       for (size_t k = 0; k < volume_count && volume; k++)
         in_set = in_set || strcmp(volumes[k]->key, volume->key) == 0;
+      w->whole = w->whole && in_set && path_covered(path, paths);
       if (in_set && path_concerned(path, paths))
-        concerned = true;
+        w->involved = true;
       else if (volume && !in_set)
         missing = volume;
     }
   }
-  if (ret_missing)
-    *ret_missing = concerned ? missing : NULL;
-  return concerned;
+  *ret_missing = w->involved ? missing : NULL;
 }
 
 json_t *writer_describe(const struct writer *w) {
-  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b}", "name", w->name, "instance", w->instance, "level",
+  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b}", "name", w->name, "instance", w->instance, "level",
                    level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL,
                    "reason", writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path),
-                   "involved", w->involved);
+                   "involved", w->involved, "whole", w->whole);
 }

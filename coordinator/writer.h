@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writers: programs that own data and are told.  Two kinds: executables in CONFIG/writers.d (the exec contract of
- * umbra-writers(7)) and former hook scripts in CONFIG/fsfreeze-hook.d, which know only `freeze` and `thaw` (the
- * convention of the QEMU guest agent's fsfreeze-hook).
+ * Writers: programs that own data and are told.  Executables in CONFIG/writers.d (the exec contract of
+ * umbra-writers(7)), called once an event or, if they say so, kept as a session for the whole set; and former hook
+ * scripts in CONFIG/fsfreeze-hook.d, which know only `freeze` and `thaw` (the convention of the QEMU guest agent's
+ * fsfreeze-hook).  An executable can speak for several instances: each is a writer.
  * States, levels and failures follow VSS: VSS_WS_*, VSS_APPLICATION_LEVEL, VSS_E_WRITERERROR_*.
  */
 #ifndef COORDINATOR_WRITER_H
@@ -16,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum writer_kind { WRITER_EXEC, WRITER_HOOK };
+enum writer_kind { WRITER_EXEC, WRITER_HOOK, WRITER_SESSION };
 
 /* Freezing goes down this list, thawing up. */
 enum writer_level { WRITER_FRONT_END, WRITER_BACK_END, WRITER_SYSTEM, WRITER_LEVEL_MAX };
@@ -52,6 +53,9 @@ struct writer {
   json_t *metadata; /* its metadata document; NULL for hooks */
   json_t *answers;  /* object: event name → what it printed, where that was a JSON object */
   bool repairs;     /* its files in the shadow copy, at post-snapshot */
+  bool whole;       /* all its files are on volumes of the set */
+  json_t *instances;              /* what identify printed as an array, until writers_spread(); NULL */
+  struct writer_session *session; /* of a WRITER_SESSION, from its first event on; NULL */
   int64_t freeze_limit_ms, prepare_limit_ms; /* 0: the coordinator's */
 
   bool involved;                          /* takes part in this set */
@@ -77,8 +81,14 @@ const char *writer_level_name(enum writer_level level); /* "front-end" */
 int writers_find(const char *config_dir, struct writer ***ret, size_t *ret_count, struct umbra_error *err);
 void writers_free(struct writer **writers, size_t count);
 
-/* Takes what identify printed. Wrong or missing: the writer is failed at identify, with the reason in words. */
+/*
+ * Takes what identify printed: a metadata document, or an array of them. Wrong or missing: the writer is failed at
+ * identify, with the reason in words.
+ */
 void writer_identified(struct writer *w, const char *output, size_t length_bytes);
+
+/* After all have identified themselves: each instance of those that have several, or none, becomes a writer of its own. */
+int writers_spread(struct writer ***list, size_t *count, struct umbra_error *err);
 
 /* Records a failure: state "failed-at-EVENT", reason, and message (its first line). */
 void writer_fail(struct writer *w, enum writer_event event, enum umbra_reason reason, const char *format, ...)
@@ -87,11 +97,12 @@ static inline bool writer_failed(const struct writer *w) { return w->reason != U
 
 /*
  * Decides whether the writer is involved: one of its components has files on one of the volumes (keys), or, with
- * paths (scope), at, below or above one of them; writers without components always are.  *ret_missing (may be NULL;
- * borrowed from the table): a volume it has files on that is not in the set, or NULL.
+ * paths (scope), at, below or above one of them; writers without components always are.  And whether all of its files
+ * are in the set: whole.  *ret_missing (borrowed from the table): a volume it has files on that is not in the set, or
+ * NULL.
  */
-bool writer_concerns(const struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
-                     size_t volume_count, char *const *paths, const struct volume **ret_missing);
+void writer_involve(struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
+                    size_t volume_count, char *const *paths, const struct volume **ret_missing);
 
 /* {"name", "instance", "level", "state", "failure", "reason", "path"}. */
 json_t *writer_describe(const struct writer *w);

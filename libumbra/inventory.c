@@ -234,10 +234,13 @@ static int list_writers(struct umbra_client *client, json_t **ret) {
     }
   while (pending > 0 && sd_event_run(c->loop, UINT64_MAX) >= 0)
     ;
+  if (r >= 0)
+    r = writers_spread(&writers, &count, &client->error);
   json_t *list = json_array();
   for (size_t i = 0; i < count && r >= 0; i++) {
     json_t *one = writer_describe(writers[i]);
-    (void)json_object_set_new(one, "kind", json_string(writers[i]->kind == WRITER_HOOK ? "hook" : "exec"));
+    static const char *const kinds[] = {[WRITER_EXEC] = "exec", [WRITER_HOOK] = "hook", [WRITER_SESSION] = "session"};
+    (void)json_object_set_new(one, "kind", json_string(kinds[writers[i]->kind]));
     if (writers[i]->metadata)
       (void)json_object_set(one, "metadata", writers[i]->metadata);
     (void)json_array_append_new(list, one);

@@ -43,8 +43,14 @@ static int tell(struct restore *restore, struct writer *w, enum writer_event eve
 
 static bool same_writer(const struct writer *w, const json_t *saved) {
   const char *instance = json_get_string_or(saved, "instance", "");
-  return w->kind == WRITER_EXEC && strcmp(w->name, json_get_string_or(saved, "name", "")) == 0 &&
+  return w->kind != WRITER_HOOK && strcmp(w->name, json_get_string_or(saved, "name", "")) == 0 &&
          strcmp(w->instance ? w->instance : "", instance) == 0;
+}
+
+/* Who does not know of other places than the original one is not to stop its service for a restore to one. */
+static bool hears(const struct writer *w, const json_t *document) {
+  return !json_object_get(json_object_get(document, "restore"), "to") ||
+         json_get_boolean_or(w->metadata, "new_target", false);
 }
 
 /* The present writer that a saved document speaks of; NULL if it does not run here. */
@@ -70,7 +76,7 @@ static int gather(struct restore *restore) {
     if (restore->writers[i]->kind == WRITER_EXEC && !writer_failed(restore->writers[i]))
       r = tell(restore, restore->writers[i], WRITER_IDENTIFY, "", -1);
   wait_for_calls(restore);
-  return r;
+  return r < 0 ? r : writers_spread(&restore->writers, &restore->writer_count, &restore->client->error);
 }
 
 /* Which saved writers are told, and what each said, as {"writers": […]}; negative if one refused. */
@@ -115,7 +121,7 @@ int umbra_restore_event(struct umbra_client *client, const char *event, const ch
   for (i = 0; i < json_array_size(saved_writers) && r >= 0; i++) {
     saved = json_array_get(saved_writers, i);
     struct writer *w = find_writer(&restore, saved);
-    if (w)
+    if (w && hears(w, document))
       r = tell(&restore, w, pre ? WRITER_PRE_RESTORE : WRITER_POST_RESTORE, id, fd);
   }
   wait_for_calls(&restore);

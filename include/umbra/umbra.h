@@ -129,7 +129,8 @@ void umbra_set_free(struct umbra_set *set); /* NULL is fine. Auto-release sets g
 /* ---- restore ---- */
 /*
  * Tells the writers named in components (JSON, the backup components document of the backup) "pre-restore" or
- * "post-restore". *ret_json (may be NULL): what each answered.
+ * "post-restore". *ret_json (may be NULL): what each answered.  Files that come back to another place than they came
+ * from: the document's "restore" is {"to": ROOT}, and only writers that know of new targets are told.
  */
 int umbra_restore_event(struct umbra_client *client, const char *event, const char *components, char **ret_json);
 

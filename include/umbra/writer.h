@@ -96,10 +96,10 @@ const char *umbra_writer_set_id(const struct umbra_writer_session *s);
 const char *umbra_writer_document(const struct umbra_writer_session *s);
 
 /*
- * True if the volumes of the set hold all of these absolute paths (as they are mounted now) and the set will be of one
- * instant: then a writer whose files survive a crash need not be stopped, as long as they are all in it.
+ * True if all files that identify named are in the set and the set will be of one instant: then a writer whose files
+ * survive a crash need not be stopped.
  */
-int umbra_writer_set_holds(const struct umbra_writer_session *s, const char *const *paths, size_t count);
+int umbra_writer_set_is_whole(const struct umbra_writer_session *s);
 
 /* Where a path of the live system is in the shadow copies that are mounted for repairs; NULL: nowhere. free(). */
 char *umbra_writer_shadow_path(const struct umbra_writer_session *s, const char *path);
@@ -116,6 +116,9 @@ const char *umbra_writer_saved_answer(const struct umbra_writer_session *s, cons
 
 /* At a restore: where a path of the backup comes back to; the same path, unless it is restored to a new place. free(). */
 char *umbra_writer_restore_path(const struct umbra_writer_session *s, const char *path);
+
+/* At a restore: true if the files come back to another place than they came from, where no service of theirs runs. */
+int umbra_writer_restores_elsewhere(const struct umbra_writer_session *s);
 
 void umbra_writer_set_userdata(struct umbra_writer_session *s, void *userdata);
 void *umbra_writer_userdata(const struct umbra_writer_session *s);

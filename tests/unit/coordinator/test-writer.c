@@ -7,6 +7,7 @@
 
 #include "coordinator/writer.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,12 +68,53 @@ static void test_good_document(void **state) {
   writers_free(list, count);
 }
 
+/* An array: each is a writer, and a wrong one fails alone. */
+static void test_instances(void **state) {
+  (void)state;
+  struct writer **list;
+  size_t count;
+  struct writer *w = one(&list, &count);
+  static const char text[] = "[{\"name\": \"w\", \"instance\": \"a\", \"session\": true}, {\"name\": \"w\", \"instance\": \"b\","
+                             " \"failure\": \"gone\"}, 7]";
+  writer_identified(w, text, sizeof text - 1);
+  assert_int_equal(writers_spread(&list, &count, NULL), 0);
+  assert_int_equal(count, 3);
+  assert_false(writer_failed(list[0]));
+  assert_int_equal(list[0]->kind, WRITER_SESSION);
+  assert_string_equal(list[0]->instance, "a");
+  assert_string_equal(list[1]->failure, "gone");
+  assert_true(writer_failed(list[2]));
+  writers_free(list, count);
+
+  w = one(&list, &count);
+  writer_identified(w, "[]", 2);
+  assert_false(writer_failed(w));
+  assert_int_equal(writers_spread(&list, &count, NULL), 0);
+  assert_int_equal(count, 0);
+  writers_free(list, count);
+
+  /* One more than there may be. */
+  w = one(&list, &count);
+  json_t *many = json_array();
+  for (int i = 0; i <= WRITERS_MAX; i++)
+    (void)json_array_append_new(many, json_pack("{s:s}", "name", "w"));
+  char *dumped = json_dumps(many, JSON_COMPACT);
+  writer_identified(w, dumped, strlen(dumped));
+  struct umbra_error err = {0};
+  assert_int_equal(writers_spread(&list, &count, &err), -E2BIG);
+  assert_int_equal(err.reason, UMBRA_REASON_LIMIT);
+  assert_int_equal(count, 1);
+  free(dumped);
+  json_decref(many);
+  writers_free(list, count);
+}
+
 static void test_bad_documents(void **state) {
   (void)state;
   static const char *const bad[] = {
       "",
       "nonsense",
-      "[]",
+      "7",
       "{}",
       "\"name\"",
       "{\"name\": 5}",
@@ -178,7 +220,8 @@ static void test_no_directory_is_no_writer(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_good_document),           cmocka_unit_test(test_bad_documents),
+      cmocka_unit_test(test_good_document),           cmocka_unit_test(test_instances),
+      cmocka_unit_test(test_bad_documents),
       cmocka_unit_test(test_timeouts_of_wrong_types), cmocka_unit_test(test_the_first_failure_counts),
       cmocka_unit_test(test_refused_and_ignored),     cmocka_unit_test(test_no_directory_is_no_writer),
   };

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A writer's program: who it is (`identify`), one set from its beginning to its end (`session`), one event of a restore
+ * (`pre-restore`, `post-restore`).  The other side is coordinator/writer-session.c.
+ *
+ * A session that is frozen waits for its thaw no longer than it was told that the freeze may last, and a second: the
+ * process that would thaw it may be stopped.  At the end of its input what was begun is aborted; should that hang, an
+ * alarm ends the process, and with it its connections.
+ */
+#include "libumbra/writer-metadata.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum {
+  EXIT_RETRY = 75,         /* sysexits.h EX_TEMPFAIL */
+  FREEZE_GRACE_MS = 1000,  /* after its limit a freeze is ended here */
+  LAST_ABORT_S = 60,       /* for an abort after umbra has gone */
+  INPUT_STEP_BYTES = 65536,
+};
+
+typedef int (*callback)(struct umbra_writer_session *s);
+
+static const struct {
+  const char *name;
+  size_t offset_bytes; /* of the callback in struct umbra_writer */
+} events[] = {
+    {"prepare-backup", offsetof(struct umbra_writer, prepare_backup)},
+    {"prepare-snapshot", offsetof(struct umbra_writer, prepare_snapshot)},
+    {"freeze", offsetof(struct umbra_writer, freeze)},
+    {"thaw", offsetof(struct umbra_writer, thaw)},
+    {"post-snapshot", offsetof(struct umbra_writer, post_snapshot)},
+    {"backup-complete", offsetof(struct umbra_writer, backup_complete)},
+    {"shutdown", offsetof(struct umbra_writer, shutdown)},
+    {"abort", offsetof(struct umbra_writer, abort)},
+    {"pre-restore", offsetof(struct umbra_writer, pre_restore)},
+    {"post-restore", offsetof(struct umbra_writer, post_restore)},
+};
+
+struct umbra_writer_session {
+  const struct umbra_writer *writer;
+  const char *instance, *key, *set_id; /* of the environment */
+  json_t *document;                    /* of the present event; NULL */
+  char *document_text;
+  json_t *answer;    /* what the present event answers */
+  char message[512]; /* why it fails */
+  void *userdata;
+  bool begun;             /* something that an abort would have to undo */
+  int64_t thaw_by_ns;     /* monotonic; 0: not frozen */
+  char *input;            /* read and not yet a whole line */
+  size_t input_bytes, input_room_bytes;
+};
+
+/* ---- what callbacks ask and say ---- */
+
+const char *umbra_writer_instance_name(const struct umbra_writer_session *s) { return s->instance; }
+const char *umbra_writer_key(const struct umbra_writer_session *s) { return s->key; }
+const char *umbra_writer_set_id(const struct umbra_writer_session *s) { return s->set_id; }
+void umbra_writer_set_userdata(struct umbra_writer_session *s, void *userdata) { s->userdata = userdata; }
+void *umbra_writer_userdata(const struct umbra_writer_session *s) { return s->userdata; }
+
+const char *umbra_writer_document(const struct umbra_writer_session *s) {
+  return s->document_text ? s->document_text : "null";
+}
+
+/* Its own entry in a list of writers of the document; NULL. */
+static const json_t *own_entry(const struct umbra_writer_session *s, const json_t *list) {
+  size_t i;
+  const json_t *one;
+  json_array_foreach(list, i, one)
+    if (strcmp(json_get_string_or(one, "name", ""), s->writer->name) == 0 &&
+        strcmp(json_get_string_or(one, "instance", ""), s->instance) == 0)
+      return one;
+  return NULL;
+}
+
+int umbra_writer_set_is_whole(const struct umbra_writer_session *s) {
+  const json_t *set = json_object_get(s->document, "set");
+  return json_get_boolean_or(own_entry(s, json_object_get(set, "writers")), "whole", false) &&
+         strcmp(json_get_string_or(set, "instant", ""), "set") == 0;
+}
+
+/* The rest of path below directory, with its slash, or "" for itself; NULL: it is not below. */
+static const char *rest_below(const char *path, const char *directory) {
+  size_t length = strcmp(directory, "/") == 0 ? 0 : strlen(directory);
+  return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == 0) ? path + length : NULL;
+}
+
+char *umbra_writer_shadow_path(const struct umbra_writer_session *s, const char *path) {
+  char *best = NULL;
+  size_t best_length = 0, i;
+  const json_t *shadow;
+  json_array_foreach(json_object_get(json_object_get(s->document, "set"), "shadows"), i, shadow) {
+    CLEANUP_FREE char *volume = NULL, *mount = NULL;
+    if (json_path_value(json_object_get(shadow, "volume"), &volume) < 0 ||
+        json_path_value(json_object_get(shadow, "mount"), &mount) < 0)
+      continue;
+    const char *rest = rest_below(path, volume);
+    if (!rest || (best && strlen(volume) < best_length))
+      continue;
+    char *found = NULL;
+    if (asprintf(&found, "%s%s", mount, rest) < 0)
+      continue;
+    free(best);
+    best = found;
+    best_length = strlen(volume);
+  }
+  return best;
+}
+
+int umbra_writer_fail(struct umbra_writer_session *s, int code, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  (void)vsnprintf(s->message, sizeof s->message, format, args);
+  va_end(args);
+  return code;
+}
+
+void umbra_writer_answer(struct umbra_writer_session *s, const char *key, const char *value) {
+  if (!s->answer)
+    s->answer = json_object();
+  (void)json_object_set_new(s->answer, key, json_path(value));
+}
+
+const char *umbra_writer_saved_answer(const struct umbra_writer_session *s, const char *event, const char *key) {
+  const json_t *answers = json_object_get(own_entry(s, json_object_get(s->document, "writers")), "answers");
+  return json_get_string_or(json_object_get(answers, event), key, NULL);
+}
+
+static const json_t *new_target(const struct umbra_writer_session *s) {
+  return json_object_get(json_object_get(s->document, "restore"), "to");
+}
+
+int umbra_writer_restores_elsewhere(const struct umbra_writer_session *s) { return new_target(s) != NULL; }
+
+char *umbra_writer_restore_path(const struct umbra_writer_session *s, const char *path) {
+  CLEANUP_FREE char *root = NULL;
+  char *there = NULL;
+  if (json_path_value(new_target(s), &root) < 0)
+    return strdup(path);
+  return asprintf(&there, "%s%s", root, path) < 0 ? NULL : there;
+}
+
+int umbra_writer_become(uid_t user, gid_t group) {
+  const struct passwd *entry = getpwuid(user);
+  int death_signal = 0;
+  (void)prctl(PR_GET_PDEATHSIG, &death_signal);
+  if ((entry ? initgroups(entry->pw_name, group) : setgroups(0, NULL)) < 0 || setresgid(group, group, group) < 0 ||
+      setresuid(user, user, user) < 0)
+    return -errno;
+  /* A change of user takes it away. */
+  return prctl(PR_SET_PDEATHSIG, death_signal) < 0 ? -errno : 0;
+}
+
+/* ---- the program ---- */
+
+static callback find_callback(const struct umbra_writer *w, const char *event, bool *ret_known) {
+  for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
+    if (strcmp(events[i].name, event) == 0) {
+      *ret_known = true;
+      callback found;
+      memcpy(&found, (const char *)w + events[i].offset_bytes, sizeof found);
+      return found;
+    }
+  *ret_known = false;
+  return NULL;
+}
+
+static int take_document(struct umbra_writer_session *s, json_t *document) {
+  json_decref(s->document);
+  free(s->document_text);
+  s->document = json_is_object(document) ? json_incref(document) : NULL;
+  s->document_text = s->document ? json_dumps(s->document, JSON_COMPACT) : NULL;
+  return s->document && !s->document_text ? -ENOMEM : 0;
+}
+
+/* Calls what there is for the event, and keeps in mind what that means for an end without thaw or abort. */
+static int perform(struct umbra_writer_session *s, const char *event, int64_t limit_ms) {
+  bool known;
+  callback call = find_callback(s->writer, event, &known);
+  s->message[0] = 0;
+  json_decref(s->answer);
+  s->answer = NULL;
+  if (!known)
+    return umbra_writer_fail(s, -EINVAL, "'%s' is no event", event);
+  bool ends = strcmp(event, "abort") == 0 || strcmp(event, "shutdown") == 0;
+  s->begun = s->begun || !ends;
+  if (strcmp(event, "freeze") == 0)
+    s->thaw_by_ns = clock_monotonic_ns() + (limit_ms + FREEZE_GRACE_MS) * NS_PER_MS;
+  else if (ends || strcmp(event, "thaw") == 0)
+    s->thaw_by_ns = 0;
+  int r = call ? call(s) : 0;
+  s->begun = s->begun && !ends;
+  return r;
+}
+
+static int say(FILE *out, const struct umbra_writer_session *s, const char *event, int code) {
+  const char *result = code >= 0 ? "done" : code == -EAGAIN ? "retry" : "failed";
+  json_t *line = json_pack("{s:s, s:s, s:o?, s:O?}", "event", event, "result", result, "message",
+                           code < 0 ? json_path(s->message[0] ? s->message : strerror(-code)) : NULL, "answer", s->answer);
+  int r = line && json_dumpf(line, out, JSON_COMPACT) == 0 && fputc('\n', out) != EOF && fflush(out) == 0 ? 0 : -EPIPE;
+  json_decref(line);
+  return r;
+}
+
+/* Not thawed in time: nobody may stand still because somebody else is stopped. */
+static void thaw_overdue(struct umbra_writer_session *s) {
+  (void)fprintf(stderr, "%s: was not told thaw within its limit: aborting by itself\n", s->writer->name);
+  s->thaw_by_ns = 0;
+  if (s->writer->abort)
+    (void)s->writer->abort(s);
+}
+
+/* Waits for more input. 1: there is some, 0: the end of it. */
+static int read_more(struct umbra_writer_session *s) {
+  for (;;) {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    int64_t left_ms = -1;
+    if (s->thaw_by_ns != 0) {
+      left_ms = (s->thaw_by_ns - clock_monotonic_ns()) / NS_PER_MS + 1;
+      left_ms = left_ms < 0 ? 0 : left_ms > INT32_MAX ? INT32_MAX : left_ms;
+    }
+    int n = poll(&input, 1, (int)left_ms);
+    if (n == 0 && s->thaw_by_ns != 0 && clock_monotonic_ns() >= s->thaw_by_ns)
+      thaw_overdue(s);
+    if (n <= 0)
+      continue;
+    if (s->input_bytes + INPUT_STEP_BYTES > s->input_room_bytes) {
+      size_t room_bytes = s->input_room_bytes * 2 + INPUT_STEP_BYTES;
+      char *larger = room_bytes <= (size_t)JSON_DOCUMENT_BYTES_MAX * 2 ? realloc(s->input, room_bytes) : NULL;
+      if (!larger)
+        return 0;
+      s->input = larger;
+      s->input_room_bytes = room_bytes;
+    }
+    ssize_t got = read(STDIN_FILENO, s->input + s->input_bytes, INPUT_STEP_BYTES);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN))
+      continue;
+    if (got <= 0)
+      return 0;
+    s->input_bytes += (size_t)got;
+    return 1;
+  }
+}
+
+static int handle_line(struct umbra_writer_session *s, const char *line, size_t length_bytes, FILE *out) {
+  CLEANUP_JSON json_t *told = NULL;
+  struct umbra_error err = {0};
+  int r = json_parse(line, length_bytes, "an event", &told, &err);
+  if (r >= 0)
+    r = take_document(s, json_object_get(told, "document"));
+  if (r < 0)
+    return umbra_writer_fail(s, r, "%s", err.message[0] ? err.message : "out of memory");
+  const char *event = json_get_string_or(told, "event", "");
+  bool overdue = strcmp(event, "thaw") == 0 && s->thaw_by_ns == 0;
+  r = perform(s, event, json_get_integer_or(told, "limit_ms", 0));
+  if (r >= 0 && overdue)
+    r = umbra_writer_fail(s, -ETIMEDOUT, "was frozen longer than its limit, and had gone on by itself");
+  return say(out, s, event, r);
+}
+
+static int session(struct umbra_writer_session *s, FILE *out) {
+  /* The end of the input says that umbra is gone, and leaves time to undo. */
+  (void)prctl(PR_SET_PDEATHSIG, 0);
+  (void)signal(SIGPIPE, SIG_IGN);
+  int r = 0;
+  while (r >= 0 && read_more(s) > 0) {
+    const char *end;
+    while (r >= 0 && (end = memchr(s->input, '\n', s->input_bytes))) {
+      size_t length_bytes = (size_t)(end - s->input);
+      r = handle_line(s, s->input, length_bytes, out);
+      s->input_bytes -= length_bytes + 1;
+      memmove(s->input, end + 1, s->input_bytes);
+    }
+  }
+  (void)alarm(LAST_ABORT_S);
+  if (s->begun && s->writer->abort)
+    (void)s->writer->abort(s);
+  return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* One event of a restore: `PROGRAM EVENT`, with the document on standard input. */
+static int single_event(struct umbra_writer_session *s, const char *event, FILE *out) {
+  while (read_more(s) > 0)
+    ;
+  CLEANUP_JSON json_t *document = NULL;
+  struct umbra_error err = {0};
+  int r = s->input_bytes > 0 ? json_parse(s->input, s->input_bytes, "the document", &document, &err) : 0;
+  if (r >= 0)
+    r = take_document(s, document);
+  if (r < 0)
+    (void)umbra_writer_fail(s, r, "%s", err.message[0] ? err.message : "out of memory");
+  else
+    r = perform(s, event, 0);
+  s->thaw_by_ns = 0;
+  if (r < 0)
+    (void)fprintf(stderr, "%s\n", s->message[0] ? s->message : strerror(-r));
+  else if (s->answer && (json_dumpf(s->answer, out, JSON_COMPACT) < 0 || fflush(out) != 0))
+    r = -EIO;
+  return r >= 0 ? EXIT_SUCCESS : r == -EAGAIN ? EXIT_RETRY : EXIT_FAILURE;
+}
+
+static int identify(const struct umbra_writer *writer, FILE *out) {
+  struct umbra_writer_list list;
+  int r = writer_list_init(&list, writer);
+  if (r >= 0)
+    r = writer->identify(&list);
+  if (r >= 0 && list.failed)
+    r = -ENOMEM;
+  if (r >= 0 && (json_dumpf(list.documents, out, JSON_COMPACT) < 0 || fputc('\n', out) == EOF || fflush(out) != 0))
+    r = -EIO;
+  if (r < 0)
+    (void)fprintf(stderr, "%s: who is there cannot be told: %s\n", writer->name, strerror(-r));
+  writer_list_done(&list);
+  return r >= 0 ? EXIT_SUCCESS : r == -EAGAIN ? EXIT_RETRY : EXIT_FAILURE;
+}
+
+static const char *variable(const char *name) {
+  const char *value = getenv(name);
+  return value ? value : "";
+}
+
+int umbra_writer_main(const struct umbra_writer *writer, int argc, char **argv) {
+  if (argc != 2) {
+    (void)fprintf(stderr, "usage: %s identify|session|EVENT (see umbra-writers(7))\n", argv[0]);
+    return 2;
+  }
+  /* Nothing that a callback prints may be taken for an answer. */
+  int answers_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+  FILE *out = answers_fd >= 0 ? fdopen(answers_fd, "w") : NULL;
+  if (!out || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
+    (void)fprintf(stderr, "%s: no way to answer: %s\n", writer->name, strerror(errno));
+    return EXIT_FAILURE;
+  }
+  struct umbra_writer_session s = {
+      .writer = writer, .instance = variable("UMBRA_INSTANCE"), .key = variable("UMBRA_KEY"), .set_id = variable("UMBRA_SET")};
+  int status = strcmp(argv[1], "identify") == 0  ? identify(writer, out)
+               : strcmp(argv[1], "session") == 0 ? session(&s, out)
+                                                 : single_event(&s, argv[1], out);
+  json_decref(s.document);
+  json_decref(s.answer);
+  free(s.document_text);
+  free(s.input);
+  (void)fclose(out);
+  return status;
+}

@@ -1,0 +1,120 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# This test makes sets with writers that keep one process for the whole set and speak for several instances: each hears every
+# event once, in one process; whatever one of them does wrong, the set's result is right and nothing is left frozen or running.
+. "$(dirname "$0")/../../lib/functions.sh"
+requires_root
+requires_program jq mkfs.ext4
+
+make_volume v ext4 48M
+mkdir "$WORK/v/one" "$WORK/v/two" "$UMBRA_CONFIG_DIR/writers.d" "$UMBRA_CONFIG_DIR/writers"
+ln -s "$BUILD/writers/scripted/scripted" "$UMBRA_CONFIG_DIR/writers.d/scripted"
+LOG=$WORK/log
+# script EVENTS-JSON [INSTANCES-JSON]
+script() {
+  local both='[{"instance": "one", "level": "back-end", "key": "word one", "components": [{"name": "data", "files": [{"path": "'$WORK'/v/one"}]}]},
+    {"instance": "two", "components": [{"name": "data", "files": [{"path": "'$WORK'/v/two"}]}]}]'
+  jq -n --arg log "$LOG" --argjson events "$1" --argjson instances "${2:-$both}" '{$log, $events, $instances}' >"$UMBRA_CONFIG_DIR/writers/scripted.json"
+}
+create() {
+  rm -f "$LOG"
+  STATUS=0
+  "$UMBRA" --json create --provider clone "$@" "$WORK/v" >"$WORK/set" 2>"$WORK/messages" || STATUS=$?
+  timeout 5 touch "$WORK/v/written" || fail "the volume is still frozen"
+  "$UMBRA" --quiet delete --all >/dev/null
+  no_process "scripted session"
+}
+no_process() { ! pgrep -f -- "$BUILD/writers/scripted/$1|writers.d/$1" >/dev/null || fail "a process is left: $1"; }
+state_of() { jq -r --arg i "$1" '.set.writers[] | select(.instance == $i) | .state' "$WORK/set"; }
+
+# Each instance hears everything once and in order, in one process of its own, with its key; front end before back end.
+script '{"thaw": {"answer": "went on"}}'
+create
+[ "$STATUS" = 0 ] || fail "status $STATUS: $(cat "$WORK/messages")"
+[ "$(jq -r .set.consistency "$WORK/set")" = application ] || fail "$(cat "$WORK/set")"
+for i in one two; do
+  [ "$(grep -F " $i " "$LOG" | cut -d' ' -f1 | tr '\n' ' ')" = "prepare-backup prepare-snapshot freeze thaw post-snapshot shutdown " ] || fail "$i heard: $(cat "$LOG")"
+  [ "$(grep -F " $i " "$LOG" | awk '{ print $NF }' | sort -u | wc -l)" = 1 ] || fail "$i: more than one process: $(cat "$LOG")"
+done
+grep -q "^freeze one word one " "$LOG" || fail "the key did not come back: $(cat "$LOG")"
+[ "$(grep '^freeze' "$LOG" | cut -d' ' -f2 | tr '\n' ' ')" = "two one " ] || fail "front end freezes first: $(cat "$LOG")"
+[ "$("$UMBRA" --json list writers | jq -r '[.writers[] | .kind + " " + .name + " " + .instance] | join(", ")')" = "session scripted one, session scripted two" ] ||
+  fail "$("$UMBRA" --json list writers)"
+
+# None at the moment: nobody takes part, and that is no failure.
+script '{}' '[]'
+create
+[ "$STATUS" = 0 ] && [ ! -e "$LOG" ] && [ "$(jq '.set.writers | length' "$WORK/set")" = 0 ] || fail "no instance: $STATUS $(cat "$WORK/messages")"
+
+# One that cannot take part is named; the other goes on.
+script '{}' '[{"instance": "one", "failure": "its server does not answer"}, {"instance": "two"}]'
+create
+[ "$STATUS" = 3 ] || fail "status $STATUS"
+grep -q "its server does not answer" "$WORK/messages" || fail "$(cat "$WORK/messages")"
+[ "$(state_of two)" = stable ] || fail "$(cat "$WORK/set")"
+
+# What one does wrong at freeze: it is out and named, has heard abort if it still could, and the other went through all of it.
+wrong() { # WHAT WORDS
+  script "{\"freeze@one\": $1}"
+  create
+  [ "$STATUS" = 3 ] || fail "$1: status $STATUS: $(cat "$WORK/messages")"
+  grep -q "scripted.*failed-at-freeze.*$2" "$WORK/messages" || fail "$1: $(cat "$WORK/messages")"
+  [ "$(state_of one)" = failed-at-freeze ] && [ "$(state_of two)" = stable ] || fail "$1: $(cat "$WORK/set")"
+  grep -q '^shutdown two' "$LOG" || fail "$1: $(cat "$LOG")"
+}
+wrong '{"fail": "will not stand still"}' "will not stand still"
+grep -q '^abort one' "$LOG" || fail "a failed one was not told abort: $(cat "$LOG")"
+wrong '{"retry": "busy now"}' "worth a retry.*busy now"
+wrong '{"exit": 0}' "ended with exit status 0"
+wrong '{"signal": 9}' "killed by signal 9"
+wrong '{"raw": "not JSON\n"}' "no JSON object"
+wrong '{"raw": "{\"event\": \"thaw\", \"result\": \"done\"}\n"}' "another event"
+wrong '{"raw": "{\"event\": \"freeze\", \"result\": \"perhaps\"}\n"}' "none of done, failed, retry"
+script '{"freeze": {"flood_lines": 20000}}'
+create
+[ "$STATUS" = 0 ] || fail "a flood of messages: status $STATUS: $(cat "$WORK/messages")"
+# An answer that nobody asked for, between two events.
+script '{"prepare-snapshot@one": {"raw": "{\"event\": \"prepare-snapshot\", \"result\": \"done\"}\n"}}'
+create
+[ "$STATUS" = 3 ] || fail "answered twice: status $STATUS: $(cat "$WORK/messages")"
+
+# After the instant: the shadow copies stay, and the status says what is missing.
+script '{"thaw@one": {"fail": "cannot go on"}}'
+create
+[ "$STATUS" = 3 ] && grep -q "failed-at-thaw.*cannot go on" "$WORK/messages" || fail "$STATUS: $(cat "$WORK/messages")"
+
+# One that hangs is killed at its deadline, and named.
+printf 'freeze_limit_ms = 1500\n' >"$UMBRA_CONFIG_DIR/umbra.conf"
+script '{"prepare-snapshot": {}, "freeze@one": {"hang": true}}'
+create
+[ "$STATUS" = 1 ] && grep -q "freeze took longer than 1500 ms" "$WORK/messages" || fail "$STATUS: $(cat "$WORK/messages")"
+grep -q '^abort two' "$LOG" || fail "the other was not told abort: $(cat "$LOG")"
+rm "$UMBRA_CONFIG_DIR/umbra.conf"
+
+# umbra dies while they are frozen: the end of their input is their abort, and their processes end.
+script '{"freeze@one": {"delay_ms": 60000}}'
+rm -f "$LOG"
+"$UMBRA" --quiet create --provider clone "$WORK/v" >/dev/null 2>&1 &
+umbra=$!
+wait_for 10 grep -q "^freeze one" "$LOG" || fail "not heard: ^freeze one"
+two=$(awk '$1 == "freeze" && $2 == "two" { print $NF }' "$LOG")
+kill -KILL "$umbra"
+wait "$umbra" 2>/dev/null || true
+wait_for 10 grep -q "^abort two" "$LOG" || fail "not heard: ^abort two"
+wait_for 10 bash -c '! kill -0 "$0"' "$two"
+timeout 5 touch "$WORK/v/written" || fail "the volume is still frozen"
+kill -KILL "$(awk '$1 == "freeze" && $2 == "one" { print $NF }' "$LOG")" 2>/dev/null || true
+
+# umbra is stopped while they are frozen: they go on by themselves, and the set fails when it is woken.
+printf 'freeze_limit_ms = 1500\n' >"$UMBRA_CONFIG_DIR/umbra.conf"
+script '{"freeze@one": {"delay_ms": 700}}'
+rm -f "$LOG"
+"$UMBRA" --quiet create --provider clone "$WORK/v" >/dev/null 2>"$WORK/messages" &
+umbra=$!
+wait_for 10 grep -q "^freeze one" "$LOG" || fail "not heard: ^freeze one"
+kill -STOP "$umbra"
+wait_for 10 grep -q "^abort two" "$LOG" || fail "not heard: ^abort two"
+wait_for 10 grep -q "^abort one" "$LOG" || fail "not heard: ^abort one"
+kill -CONT "$umbra"
+STATUS=0; wait "$umbra" || STATUS=$?
+[ "$STATUS" = 1 ] || fail "stopped beyond the limit: status $STATUS: $(cat "$WORK/messages")"

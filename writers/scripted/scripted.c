@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A writer by script, the counterpart of the VSS Test Writer: its metadata, and what it does at each event, come from
+ * CONFIG/writers/NAME.json, NAME being what the program is called by.  umbra-writer-scripted(8) has the script's keys.
+ */
+#include "umbra/writer.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static json_t *script; /* for the life of the process */
+
+static void add_component(struct umbra_writer_instance *instance, const json_t *component) {
+  static const struct {
+    const char *key;
+    bool files;
+  } lists[] = {{"files", true}, {"excludes", false}};
+  const char *name = json_get_string_or(component, "name", "component");
+  for (size_t k = 0; k < sizeof lists / sizeof lists[0]; k++) {
+    size_t i;
+    const json_t *set;
+    json_array_foreach(json_object_get(component, lists[k].key), i, set) {
+      CLEANUP_FREE char *path = NULL;
+      const char *pattern = json_get_string_or(set, "pattern", "*");
+      if (json_path_value(json_object_get(set, "path"), &path) < 0)
+        continue;
+      if (lists[k].files)
+        umbra_writer_instance_add_files(instance, name, path, pattern, json_get_boolean_or(set, "recursive", true));
+      else
+        umbra_writer_instance_add_exclude(instance, name, path, pattern);
+    }
+  }
+}
+
+static int identify(struct umbra_writer_list *list) {
+  static const char *const levels[] = {
+      [UMBRA_WRITER_FRONT_END] = "front-end", [UMBRA_WRITER_BACK_END] = "back-end", [UMBRA_WRITER_SYSTEM] = "system"};
+  size_t i, j;
+  const json_t *one, *component;
+  json_array_foreach(json_object_get(script, "instances"), i, one) {
+    unsigned level = UMBRA_WRITER_FRONT_END;
+    for (unsigned k = 0; k < sizeof levels / sizeof levels[0]; k++)
+      if (strcmp(json_get_string_or(one, "level", ""), levels[k]) == 0)
+        level = k;
+    struct umbra_writer_instance *instance =
+        umbra_writer_list_add(list, json_get_string_or(one, "instance", NULL), (enum umbra_writer_level)level);
+    json_array_foreach(json_object_get(one, "components"), j, component)
+      add_component(instance, component);
+    const char *failure = json_get_string_or(one, "failure", NULL), *key = json_get_string_or(one, "key", NULL);
+    if (failure)
+      umbra_writer_instance_fail(instance, "%s", failure);
+    if (key)
+      umbra_writer_instance_set_key(instance, key);
+    if (json_get_boolean_or(one, "repairs", false))
+      umbra_writer_instance_set_repairs(instance);
+  }
+  return 0;
+}
+
+/* One line an event: "freeze main KEY PID". */
+static void note(const struct umbra_writer_session *s, const char *event) {
+  const char *path = json_get_string_or(script, "log", NULL);
+  CLEANUP_CLOSE int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+  if (fd >= 0)
+    (void)dprintf(fd, "%s %s %s %d\n", event, umbra_writer_instance_name(s), umbra_writer_key(s), (int)getpid());
+}
+
+static void wait_ms(json_int_t ms) {
+  struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * NS_PER_MS};
+  while (nanosleep(&left, &left) < 0 && errno == EINTR)
+    ;
+}
+
+/* What the script says of the instance's event, else of every instance's. */
+static const json_t *scripted(const struct umbra_writer_session *s, const char *event) {
+  char own[160];
+  (void)snprintf(own, sizeof own, "%s@%s", event, umbra_writer_instance_name(s));
+  const json_t *events = json_object_get(script, "events"), *found = json_object_get(events, own);
+  return found ? found : json_object_get(events, event);
+}
+
+static int act(struct umbra_writer_session *s, const char *event) {
+  const json_t *told = scripted(s, event);
+  note(s, event);
+  const char *answer = json_get_string_or(told, "answer", NULL), *raw = json_get_string_or(told, "raw", NULL);
+  if (answer)
+    umbra_writer_answer(s, "said", answer);
+  /* Past the library, on the descriptor that it answers on. */
+  for (int fd = 3; raw && fd < 16; fd++)
+    if (write(fd, raw, strlen(raw)) == (ssize_t)strlen(raw))
+      break;
+  for (json_int_t i = json_get_integer_or(told, "flood_lines", 0); i > 0; i--)
+    (void)fprintf(stderr, "a line that nobody wants to read, %lld more\n", (long long)i);
+  wait_ms(json_get_integer_or(told, "delay_ms", 0));
+  while (json_get_boolean_or(told, "hang", false))
+    (void)pause();
+  if (json_get_integer_or(told, "signal", 0) > 0)
+    (void)raise((int)json_get_integer_or(told, "signal", 0));
+  if (json_object_get(told, "exit"))
+    _exit((int)json_get_integer_or(told, "exit", 0));
+  const char *failure = json_get_string_or(told, "fail", NULL), *retry = json_get_string_or(told, "retry", NULL);
+  if (failure)
+    return umbra_writer_fail(s, -EIO, "%s", failure);
+  return retry ? umbra_writer_fail(s, -EAGAIN, "%s", retry) : 0;
+}
+
+static int prepare_backup(struct umbra_writer_session *s) { return act(s, "prepare-backup"); }
+static int prepare_snapshot(struct umbra_writer_session *s) { return act(s, "prepare-snapshot"); }
+static int freeze(struct umbra_writer_session *s) { return act(s, "freeze"); }
+static int thaw(struct umbra_writer_session *s) { return act(s, "thaw"); }
+static int post_snapshot(struct umbra_writer_session *s) { return act(s, "post-snapshot"); }
+static int backup_complete(struct umbra_writer_session *s) { return act(s, "backup-complete"); }
+static int shut_down(struct umbra_writer_session *s) { return act(s, "shutdown"); }
+static int abort_set(struct umbra_writer_session *s) { return act(s, "abort"); }
+static int pre_restore(struct umbra_writer_session *s) { return act(s, "pre-restore"); }
+static int post_restore(struct umbra_writer_session *s) { return act(s, "post-restore"); }
+
+int main(int argc, char **argv) {
+  const char *name = basename(argv[0]), *config_dir = getenv("UMBRA_CONFIG_DIR");
+  CLEANUP_FREE char *path = NULL;
+  struct umbra_error err = {0};
+  if (asprintf(&path, "%s/writers/%s.json", config_dir ? config_dir : "/etc/umbra", name) < 0)
+    return EXIT_FAILURE;
+  if (json_read_file(AT_FDCWD, path, &script, &err) < 0) {
+    (void)fprintf(stderr, "%s: %s\n", name, err.message);
+    return EXIT_FAILURE;
+  }
+  const struct umbra_writer writer = {
+      .name = name,
+      .identify = identify,
+      .prepare_backup = prepare_backup,
+      .prepare_snapshot = prepare_snapshot,
+      .freeze = freeze,
+      .thaw = thaw,
+      .post_snapshot = post_snapshot,
+      .backup_complete = backup_complete,
+      .shutdown = shut_down,
+      .abort = abort_set,
+      .pre_restore = pre_restore,
+      .post_restore = post_restore,
+  };
+  int status = umbra_writer_main(&writer, argc, argv);
+  json_decref(script);
+  return status;
+}
