@@ -49,7 +49,8 @@ static int exclude_sets(struct backup *b, const json_t *sets) {
   size_t i;
   json_t *set;
   json_array_foreach(sets, i, set) {
-    const char *path = json_get_string_or(set, "path", NULL);
+    CLEANUP_FREE char *path = NULL;
+    (void)json_path_value(json_object_get(set, "path"), &path);
     int r = path ? backup_exclude_file_set(b, path, json_get_string_or(set, "pattern", "*"),
                                            json_get_boolean_or(set, "recursive", true))
                  : 0;

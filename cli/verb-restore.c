@@ -29,7 +29,10 @@ struct restoration {
 /* ---- restore methods of writers ---- */
 
 static bool in_file_set(const json_t *set, const char *path) {
-  const char *directory = json_get_string_or(set, "path", ""), *pattern = json_get_string_or(set, "pattern", "*");
+  CLEANUP_FREE char *directory = NULL;
+  const char *pattern = json_get_string_or(set, "pattern", "*");
+  if (json_path_value(json_object_get(set, "path"), &directory) < 0)
+    return false;
   size_t n = strlen(directory);
   while (n > 1 && directory[n - 1] == '/')
     n--;

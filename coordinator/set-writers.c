@@ -114,7 +114,7 @@ static enum set_event know_instances(struct set *s) {
 enum set_event set_gather(struct set *s) {
   if (s->request.no_writers)
     return SET_EVENT_DONE;
-  if (writers_find(s->coordinator->config_dir, &s->writers, &s->writer_count, set_error(s)) < 0)
+  if (writers_find(UMBRA_LIBEXEC_DIR, s->coordinator->config_dir, &s->writers, &s->writer_count, set_error(s)) < 0)
     return SET_EVENT_FAILED;
   if (make_calls(s) < 0)
     return SET_EVENT_FAILED;

@@ -251,8 +251,8 @@ static int open_document(int document_fd) {
   return document_fd < 0 ? -1 : open(fd_proc_path(document_fd, path), O_RDONLY | O_CLOEXEC);
 }
 
-static int start(struct process *ret, const struct writer *w, const char *spoken, const char *set_id, const char *event,
-                 int document_fd, int stdout_fd, int stderr_fd, struct umbra_error *err) {
+static int start(struct process *ret, const struct writer *w, const char *spoken, const char *set_id,
+                 const char *event, int document_fd, int stdout_fd, int stderr_fd, struct umbra_error *err) {
   CLEANUP_CLOSE int input = open_document(document_fd);
   CLEANUP_STRV char **environment = NULL;
   if (writer_environment(w, set_id, event, &environment) < 0)
@@ -290,8 +290,8 @@ static int watch(struct writer_call *c, sd_event *loop, struct umbra_error *err)
   return r < 0 ? error_code(err, r, "watching writer '%s'", c->writer->name) : 0;
 }
 
-static int start_process(struct writer_call *c, const char *spoken, sd_event *loop, const char *set_id, int document_fd,
-                         struct umbra_error *problem) {
+static int start_process(struct writer_call *c, const char *spoken, sd_event *loop, const char *set_id,
+                         int document_fd, struct umbra_error *problem) {
   int r = 0, out[2] = {-1, -1}, messages[2] = {-1, -1};
   if (pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(messages, O_CLOEXEC | O_NONBLOCK) < 0)
     r = error_errno(problem, "making a pipe");
@@ -311,7 +311,8 @@ static void on_answered(void *context, enum writer_session_result result, const 
   struct writer_call *c = context;
   const char *event = writer_event_name(c->event), *colon = *message ? ": " : "";
   if (result == WRITER_SESSION_RETRY)
-    writer_fail(c->writer, c->event, UMBRA_REASON_WRITER_RETRY, "%s failed (worth a retry)%s%s", event, colon, message);
+    writer_fail(c->writer, c->event, UMBRA_REASON_WRITER_RETRY, "%s failed (worth a retry)%s%s", event, colon,
+                message);
   else if (result != WRITER_SESSION_DONE)
     writer_fail(c->writer, c->event, UMBRA_REASON_WRITER, "%s failed%s%s", event, colon, message);
   else if (answer)
@@ -369,7 +370,8 @@ int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const
   return 0;
 }
 
-int writer_call_now(const struct writer *w, enum writer_event event, const char *set_id, int document_fd, int limit_ms) {
+int writer_call_now(const struct writer *w, enum writer_event event, const char *set_id, int document_fd,
+                    int limit_ms) {
   const char *spoken = spoken_event(w->kind, event);
   if (!spoken || is_session_event(w, event))
     return 0;

@@ -16,10 +16,11 @@ typedef void (*writer_called)(struct writer *w, enum writer_event event, void *c
 struct writer_call;
 
 /*
- * Tells one event: to a session as its next line (writer-session.h), to others by starting `PATH EVENT` with the document (a memory file; each call reads it from its beginning) on standard input and
- * UMBRA_SET, UMBRA_EVENT and the instance in the environment.  done is always called, exactly once, from the event loop, even if the
- * program cannot be started.  Hooks hear freeze and thaw; abort reaches them as thaw; other events end at once. The
- * call frees itself. *ret may be kept until done is called, for writer_call_cancel().
+ * Tells one event: to a session as its next line (writer-session.h), to others by starting `PATH EVENT` with the
+ * document (a memory file; each call reads it from its beginning) on standard input and UMBRA_SET, UMBRA_EVENT and the
+ * instance in the environment.  done is always called, exactly once, from the event loop, even if the program cannot be
+ * started.  Hooks hear freeze and thaw; abort reaches them as thaw; other events end at once.  The call frees itself.
+ * *ret may be kept until done is called, for writer_call_cancel().
  */
 int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const char *set_id, int document_fd,
                 int64_t limit_ms, writer_called done, void *context, struct writer_call **ret,

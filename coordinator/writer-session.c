@@ -26,7 +26,7 @@ struct writer_session {
   struct process process;
   int input_fd, output_fd, message_fd; /* its standard input, output and error: our ends */
   bool ended;                          /* the process has: nothing more can be told */
-  char *line; /* being told */
+  char *line;                          /* being told */
   size_t line_bytes, line_written_bytes;
   char *answer; /* as far as it has come */
   size_t answer_bytes;
@@ -121,7 +121,8 @@ static int drain_output(struct writer_session *s) {
     return errno == EAGAIN || errno == EINTR ? 1 : 0;
   if (n == 0)
     return 0;
-  char *larger = s->answer_bytes + (size_t)n <= WRITER_OUTPUT_BYTES_MAX ? realloc(s->answer, s->answer_bytes + (size_t)n) : NULL;
+  char *larger =
+      s->answer_bytes + (size_t)n <= WRITER_OUTPUT_BYTES_MAX ? realloc(s->answer, s->answer_bytes + (size_t)n) : NULL;
   if (!larger) {
     break_off(s, "its answer is longer than a writer may say");
     return 1;
@@ -307,8 +308,9 @@ static int compose(struct writer_session *s, enum writer_event event, int docume
   return r < 0 ? error_code(err, r, "telling a writer %s", writer_event_name(event)) : 0;
 }
 
-int writer_session_tell(struct writer *w, enum writer_event event, sd_event *loop, const char *set_id, int document_fd,
-                        int64_t limit_ms, writer_session_answered answered, void *context, struct umbra_error *err) {
+int writer_session_tell(struct writer *w, enum writer_event event, sd_event *loop, const char *set_id,
+                        int document_fd, int64_t limit_ms, writer_session_answered answered, void *context,
+                        struct umbra_error *err) {
   int r = w->session ? 0 : open_session(w, loop, set_id, err);
   if (r < 0)
     return r;

@@ -132,11 +132,20 @@ struct found {
   size_t count;
 };
 
-static int find_in(const char *config_dir, const char *folder, enum writer_kind kind, struct found *found,
-                   struct umbra_error *err) {
+/* What is there under the name, whatever it is, counts instead: a program of the owner's, or a link to /dev/null. */
+static bool overridden(const char *config_dir, const char *name) {
+  char path[PATH_MAX];
+  struct stat st;
+  return config_dir && (size_t)snprintf(path, sizeof path, "%s/writers.d/%s", config_dir, name) < sizeof path &&
+         lstat(path, &st) == 0;
+}
+
+/* override_dir: a configuration whose writers.d comes before; NULL: none. */
+static int find_in(const char *parent, const char *folder, const char *override_dir, enum writer_kind kind,
+                   struct found *found, struct umbra_error *err) {
   char directory[PATH_MAX];
-  if ((size_t)snprintf(directory, sizeof directory, "%s/%s", config_dir, folder) >= sizeof directory)
-    return error_code(err, -ENAMETOOLONG, "looking for writers in '%s'", config_dir);
+  if ((size_t)snprintf(directory, sizeof directory, "%s/%s", parent, folder) >= sizeof directory)
+    return error_code(err, -ENAMETOOLONG, "looking for writers in '%s'", parent);
   struct dirent **entries = NULL;
   int n = scandir(directory, &entries, NULL, alphasort);
   if (n < 0)
@@ -147,8 +156,9 @@ static int find_in(const char *config_dir, const char *folder, enum writer_kind 
   for (int i = 0; i < n; i++) {
     struct stat st;
     struct writer *w = NULL;
-    if (r >= 0 && !ignored_name(entries[i]->d_name) && (w = writer_new(kind, directory, entries[i]->d_name)) &&
-        stat(w->path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111)) {
+    if (r >= 0 && !ignored_name(entries[i]->d_name) && !overridden(override_dir, entries[i]->d_name) &&
+        (w = writer_new(kind, directory, entries[i]->d_name)) && stat(w->path, &st) == 0 && S_ISREG(st.st_mode) &&
+        (st.st_mode & 0111)) {
       check_owner(w, &st, "the file");
       if (folder_known)
         check_owner(w, &folder_st, "its directory");
@@ -157,7 +167,7 @@ static int find_in(const char *config_dir, const char *folder, enum writer_kind 
         r = error_code(err, -ENOMEM, "listing writers");
       else if (found->count >= WRITERS_MAX) {
         found->list = larger;
-        r = error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d writers in '%s'", WRITERS_MAX, config_dir);
+        r = error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d writers in '%s'", WRITERS_MAX, parent);
       } else {
         found->list = larger;
         found->list[found->count++] = w;
@@ -171,11 +181,14 @@ static int find_in(const char *config_dir, const char *folder, enum writer_kind 
   return r;
 }
 
-int writers_find(const char *config_dir, struct writer ***ret, size_t *ret_count, struct umbra_error *err) {
+int writers_find(const char *libexec_dir, const char *config_dir, struct writer ***ret, size_t *ret_count,
+                 struct umbra_error *err) {
   struct found found = {0};
-  int r = find_in(config_dir, "writers.d", WRITER_EXEC, &found, err);
+  int r = find_in(libexec_dir, "writers", config_dir, WRITER_EXEC, &found, err);
   if (r >= 0)
-    r = find_in(config_dir, "fsfreeze-hook.d", WRITER_HOOK, &found, err);
+    r = find_in(config_dir, "writers.d", NULL, WRITER_EXEC, &found, err);
+  if (r >= 0)
+    r = find_in(config_dir, "fsfreeze-hook.d", NULL, WRITER_HOOK, &found, err);
   if (r < 0) {
     writers_free(found.list, found.count);
     return r;
@@ -323,7 +336,8 @@ static int spread_one(const struct writer *w, struct writer **made, size_t *coun
     if (json_is_object(document))
       take_document(one, document);
     else
-      writer_fail(one, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "identify printed an array of something that is no object");
+      writer_fail(one, WRITER_IDENTIFY, UMBRA_REASON_INVALID,
+                  "identify printed an array of something that is no object");
   }
   return 0;
 }
@@ -405,28 +419,27 @@ void writer_involve(struct writer *w, const struct volume_table *table, const st
   w->whole = true;
   size_t i, j;
   json_t *component, *set;
-  json_array_foreach(components, i, component) {
-    json_array_foreach(json_object_get(component, "files"), j, set) {
-      CLEANUP_FREE char *path = NULL;
-      if (json_path_value(json_object_get(set, "path"), &path) < 0)
-        continue;
-      const struct volume *volume = volume_of(table, path);
-      bool in_set = false;
-      for (size_t k = 0; k < volume_count && volume; k++)
-        in_set = in_set || strcmp(volumes[k]->key, volume->key) == 0;
-      w->whole = w->whole && in_set && path_covered(path, paths);
-      if (in_set && path_concerned(path, paths))
-        w->involved = true;
-      else if (volume && !in_set)
-        missing = volume;
-    }
-  }
-  *ret_missing = w->involved ? missing : NULL;
+  json_array_foreach(components, i, component){
+      json_array_foreach(json_object_get(component, "files"), j, set){CLEANUP_FREE char *path = NULL;
+  if (json_path_value(json_object_get(set, "path"), &path) < 0)
+    continue;
+  const struct volume *volume = volume_of(table, path);
+  bool in_set = false;
+  for (size_t k = 0; k < volume_count && volume; k++)
+    in_set = in_set || strcmp(volumes[k]->key, volume->key) == 0;
+  w->whole = w->whole && in_set && path_covered(path, paths);
+  if (in_set && path_concerned(path, paths))
+    w->involved = true;
+  else if (volume && !in_set)
+    missing = volume;
+}
+}
+*ret_missing = w->involved ? missing : NULL;
 }
 
 json_t *writer_describe(const struct writer *w) {
-  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b}", "name", w->name, "instance", w->instance, "level",
-                   level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL,
+  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b}", "name", w->name, "instance", w->instance,
+                   "level", level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL,
                    "reason", writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path),
                    "involved", w->involved, "whole", w->whole);
 }

@@ -75,10 +75,12 @@ const char *writer_event_name(enum writer_event event); /* "prepare-backup" */
 const char *writer_level_name(enum writer_level level); /* "front-end" */
 
 /*
- * Finds the executables of both kinds. One that is refused (owner, mode) is in the list all the same, as failed. *ret
- * and its writers are the caller's: writers_free().
+ * Finds the executables of both kinds, and those in LIBEXEC/writers, which came with umbra, as far as nothing in
+ * CONFIG/writers.d has their name (a link to /dev/null takes one away). One that is refused (owner, mode) is in the
+ * list all the same, as failed. *ret and its writers are the caller's: writers_free().
  */
-int writers_find(const char *config_dir, struct writer ***ret, size_t *ret_count, struct umbra_error *err);
+int writers_find(const char *libexec_dir, const char *config_dir, struct writer ***ret, size_t *ret_count,
+                 struct umbra_error *err);
 void writers_free(struct writer **writers, size_t count);
 
 /*
@@ -87,7 +89,7 @@ void writers_free(struct writer **writers, size_t count);
  */
 void writer_identified(struct writer *w, const char *output, size_t length_bytes);
 
-/* After all have identified themselves: each instance of those that have several, or none, becomes a writer of its own. */
+/* After all have identified themselves: each instance of a program becomes a writer of its own. */
 int writers_spread(struct writer ***list, size_t *count, struct umbra_error *err);
 
 /* Records a failure: state "failed-at-EVENT", reason, and message (its first line). */

@@ -225,7 +225,7 @@ static int list_writers(struct umbra_client *client, json_t **ret) {
   size_t count = 0, pending = 0;
   int r = limits_load(c->config_dir, &c->limits, &client->error);
   if (r >= 0)
-    r = writers_find(c->config_dir, &writers, &count, &client->error);
+    r = writers_find(UMBRA_LIBEXEC_DIR, c->config_dir, &writers, &count, &client->error);
   for (size_t i = 0; i < count && r >= 0; i++)
     if (writers[i]->kind == WRITER_EXEC && !writer_failed(writers[i])) {
       r = writer_call(writers[i], WRITER_IDENTIFY, c->loop, "", -1, c->limits.prepare_ms, on_identified, &pending,

@@ -71,7 +71,7 @@ static int gather(struct restore *restore) {
   struct coordinator *c = restore->client->coordinator;
   int r = limits_load(c->config_dir, &c->limits, &restore->client->error);
   if (r >= 0)
-    r = writers_find(c->config_dir, &restore->writers, &restore->writer_count, &restore->client->error);
+    r = writers_find(UMBRA_LIBEXEC_DIR, c->config_dir, &restore->writers, &restore->writer_count, &restore->client->error);
   for (size_t i = 0; i < restore->writer_count && r >= 0; i++)
     if (restore->writers[i]->kind == WRITER_EXEC && !writer_failed(restore->writers[i]))
       r = tell(restore, restore->writers[i], WRITER_IDENTIFY, "", -1);

@@ -24,9 +24,9 @@ static json_t *document_of(struct umbra_writer_instance *instance) { return (jso
 struct umbra_writer_instance *umbra_writer_list_add(struct umbra_writer_list *list, const char *instance,
                                                     enum umbra_writer_level level) {
   const struct umbra_writer *w = list->writer;
-  json_t *document = json_pack("{s:s, s:s?, s:s, s:b, s:b, s:[]}", "name", w->name, "instance", instance, "level",
-                               level_names[level], "session", true, "new_target", w->post_restore != NULL,
-                               "components");
+  json_t *document =
+      json_pack("{s:s, s:s?, s:s, s:b, s:b, s:[]}", "name", w->name, "instance", instance, "level",
+                level_names[level], "session", true, "new_target", w->post_restore != NULL, "components");
   if (document && json_array_append_new(list->documents, document) == 0)
     return (struct umbra_writer_instance *)document;
   list->failed = true;
@@ -36,9 +36,8 @@ struct umbra_writer_instance *umbra_writer_list_add(struct umbra_writer_list *li
 static json_t *component_of(json_t *document, const char *name) {
   json_t *components = json_object_get(document, "components"), *component;
   size_t i;
-  json_array_foreach(components, i, component)
-    if (strcmp(json_get_string_or(component, "name", ""), name) == 0)
-      return component;
+  json_array_foreach(components, i,
+                     component) if (strcmp(json_get_string_or(component, "name", ""), name) == 0) return component;
   component = json_pack("{s:s, s:[], s:[]}", "name", name, "files", "excludes");
   return json_array_append_new(components, component) == 0 ? component : NULL;
 }
@@ -46,20 +45,22 @@ static json_t *component_of(json_t *document, const char *name) {
 void umbra_writer_instance_add_files(struct umbra_writer_instance *instance, const char *component, const char *path,
                                      const char *pattern, int recursive) {
   json_t *one = instance ? component_of(document_of(instance), component) : NULL;
-  (void)json_array_append_new(json_object_get(one, "files"),
-                              json_pack("{s:o, s:s, s:b}", "path", json_path(path), "pattern", pattern, "recursive", recursive));
+  (void)json_array_append_new(json_object_get(one, "files"), json_pack("{s:o, s:s, s:b}", "path", json_path(path),
+                                                                       "pattern", pattern, "recursive", recursive));
 }
 
-void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, const char *component, const char *path,
-                                       const char *pattern) {
+void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, const char *component,
+                                       const char *path, const char *pattern) {
   json_t *one = instance ? component_of(document_of(instance), component) : NULL;
-  (void)json_array_append_new(json_object_get(one, "excludes"),
-                              json_pack("{s:o, s:s, s:b}", "path", json_path(path), "pattern", pattern, "recursive", true));
+  (void)json_array_append_new(json_object_get(one, "excludes"), json_pack("{s:o, s:s, s:b}", "path", json_path(path),
+                                                                          "pattern", pattern, "recursive", true));
 }
 
-void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, const char *method, const char *service) {
+void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, const char *method,
+                                       const char *service) {
   if (instance)
-    (void)json_object_set_new(document_of(instance), "restore", json_pack("{s:s, s:s?}", "method", method, "service", service));
+    (void)json_object_set_new(document_of(instance), "restore",
+                              json_pack("{s:s, s:s?}", "method", method, "service", service));
 }
 
 void umbra_writer_instance_set_repairs(struct umbra_writer_instance *instance) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A writer's program: who it is (`identify`), one set from its beginning to its end (`session`), one event of a restore
+ * A writer's program: who it is (`identify`), one set from its beginning to its end (`session`), one event of a
+ * restore
  * (`pre-restore`, `post-restore`).  The other side is coordinator/writer-session.c.
  *
  * A session that is frozen waits for its thaw no longer than it was told that the freeze may last, and a second: the
@@ -28,9 +29,9 @@
 #include <unistd.h>
 
 enum {
-  EXIT_RETRY = 75,         /* sysexits.h EX_TEMPFAIL */
-  FREEZE_GRACE_MS = 1000,  /* after its limit a freeze is ended here */
-  LAST_ABORT_S = 60,       /* for an abort after umbra has gone */
+  EXIT_RETRY = 75,        /* sysexits.h EX_TEMPFAIL */
+  FREEZE_GRACE_MS = 1000, /* after its limit a freeze is ended here */
+  LAST_ABORT_S = 60,      /* for an abort after umbra has gone */
   INPUT_STEP_BYTES = 65536,
 };
 
@@ -60,9 +61,9 @@ struct umbra_writer_session {
   json_t *answer;    /* what the present event answers */
   char message[512]; /* why it fails */
   void *userdata;
-  bool begun;             /* something that an abort would have to undo */
-  int64_t thaw_by_ns;     /* monotonic; 0: not frozen */
-  char *input;            /* read and not yet a whole line */
+  bool begun;         /* something that an abort would have to undo */
+  int64_t thaw_by_ns; /* monotonic; 0: not frozen */
+  char *input;        /* read and not yet a whole line */
   size_t input_bytes, input_room_bytes;
 };
 
@@ -82,10 +83,8 @@ const char *umbra_writer_document(const struct umbra_writer_session *s) {
 static const json_t *own_entry(const struct umbra_writer_session *s, const json_t *list) {
   size_t i;
   const json_t *one;
-  json_array_foreach(list, i, one)
-    if (strcmp(json_get_string_or(one, "name", ""), s->writer->name) == 0 &&
-        strcmp(json_get_string_or(one, "instance", ""), s->instance) == 0)
-      return one;
+  json_array_foreach(list, i, one) if (strcmp(json_get_string_or(one, "name", ""), s->writer->name) == 0 &&
+                                       strcmp(json_get_string_or(one, "instance", ""), s->instance) == 0) return one;
   return NULL;
 }
 
@@ -211,9 +210,11 @@ static int perform(struct umbra_writer_session *s, const char *event, int64_t li
 
 static int say(FILE *out, const struct umbra_writer_session *s, const char *event, int code) {
   const char *result = code >= 0 ? "done" : code == -EAGAIN ? "retry" : "failed";
-  json_t *line = json_pack("{s:s, s:s, s:o?, s:O?}", "event", event, "result", result, "message",
-                           code < 0 ? json_path(s->message[0] ? s->message : strerror(-code)) : NULL, "answer", s->answer);
-  int r = line && json_dumpf(line, out, JSON_COMPACT) == 0 && fputc('\n', out) != EOF && fflush(out) == 0 ? 0 : -EPIPE;
+  json_t *line =
+      json_pack("{s:s, s:s, s:o?, s:O?}", "event", event, "result", result, "message",
+                code < 0 ? json_path(s->message[0] ? s->message : strerror(-code)) : NULL, "answer", s->answer);
+  int r =
+      line && json_dumpf(line, out, JSON_COMPACT) == 0 && fputc('\n', out) != EOF && fflush(out) == 0 ? 0 : -EPIPE;
   json_decref(line);
   return r;
 }
@@ -347,8 +348,10 @@ int umbra_writer_main(const struct umbra_writer *writer, int argc, char **argv) 
     (void)fprintf(stderr, "%s: no way to answer: %s\n", writer->name, strerror(errno));
     return EXIT_FAILURE;
   }
-  struct umbra_writer_session s = {
-      .writer = writer, .instance = variable("UMBRA_INSTANCE"), .key = variable("UMBRA_KEY"), .set_id = variable("UMBRA_SET")};
+  struct umbra_writer_session s = {.writer = writer,
+                                   .instance = variable("UMBRA_INSTANCE"),
+                                   .key = variable("UMBRA_KEY"),
+                                   .set_id = variable("UMBRA_SET")};
   int status = strcmp(argv[1], "identify") == 0  ? identify(writer, out)
                : strcmp(argv[1], "session") == 0 ? session(&s, out)
                                                  : single_event(&s, argv[1], out);

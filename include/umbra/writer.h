@@ -11,17 +11,17 @@
  *       umbra_writer_instance_add_files(i, "data", "/srv/data", "*", 1);
  *       return 0;
  *     }
- *     static const struct umbra_writer writer = {.name = "mine", .identify = identify, .freeze = freeze, .thaw = thaw};
- *     int main(int argc, char **argv) { return umbra_writer_main(&writer, argc, argv); }
+ *     static const struct umbra_writer writer = {.name = "mine", .identify = identify, .freeze = freeze, .thaw =
+ * thaw}; int main(int argc, char **argv) { return umbra_writer_main(&writer, argc, argv); }
  *
- * The program goes to writers.d (umbra-writers(7)). `PROGRAM identify` lists the instances; for each set one process an
- * instance lives from prepare-backup to shutdown (`PROGRAM session`), so that it can keep a connection, a lock or a
- * transaction from one event to the next.  When umbra is gone, in whatever way, or does not thaw in time, abort() is
- * called by the library itself.
+ * The program goes to writers.d (umbra-writers(7)). `PROGRAM identify` lists the instances; for each set one process
+ * an instance lives from prepare-backup to shutdown (`PROGRAM session`), so that it can keep a connection, a lock or
+ * a transaction from one event to the next.  When umbra is gone, in whatever way, or does not thaw in time, abort()
+ * is called by the library itself.
  *
- * Callbacks return 0 or a negative errno: -EAGAIN means that trying again may help.  What umbra_writer_fail() said is the
- * failure's message.  They may block: umbra has deadlines, and kills a writer that misses one.  One thread.
- * The counterparts are CVssWriter's On… methods and IVssCreateWriterMetadata.
+ * Callbacks return 0 or a negative errno: -EAGAIN means that trying again may help.  What umbra_writer_fail() said is
+ * the failure's message.  They may block: umbra has deadlines, and kills a writer that misses one.  One thread. The
+ * counterparts are CVssWriter's On… methods and IVssCreateWriterMetadata.
  */
 #ifndef UMBRA_WRITER_H
 #define UMBRA_WRITER_H
@@ -70,11 +70,12 @@ struct umbra_writer_instance *umbra_writer_list_add(struct umbra_writer_list *li
 /* Strings are copied. A component comes to be with its first files or excludes. path is absolute, any bytes. */
 void umbra_writer_instance_add_files(struct umbra_writer_instance *instance, const char *component, const char *path,
                                      const char *pattern, int recursive);
-void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, const char *component, const char *path,
-                                       const char *pattern);
+void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, const char *component,
+                                       const char *path, const char *pattern);
 
 /* How it is restored: "if-not-there", "stop-restore-start" with the systemd unit that is stopped and started, … */
-void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, const char *method, const char *service);
+void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, const char *method,
+                                       const char *service);
 
 /* It may change its files in the shadow copy at post_snapshot. */
 void umbra_writer_instance_set_repairs(struct umbra_writer_instance *instance);
@@ -114,7 +115,8 @@ void umbra_writer_answer(struct umbra_writer_session *s, const char *key, const 
 /* At a restore: what the writer answered at an event ("thaw") of the backup; NULL: nothing. The session's. */
 const char *umbra_writer_saved_answer(const struct umbra_writer_session *s, const char *event, const char *key);
 
-/* At a restore: where a path of the backup comes back to; the same path, unless it is restored to a new place. free(). */
+/* At a restore: where a path of the backup comes back to; the same path, unless it is restored to a new place.
+ * free(). */
 char *umbra_writer_restore_path(const struct umbra_writer_session *s, const char *path);
 
 /* At a restore: true if the files come back to another place than they came from, where no service of theirs runs. */

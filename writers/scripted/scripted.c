@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A writer by script, the counterpart of the VSS Test Writer: its metadata, and what it does at each event, come from
- * CONFIG/writers/NAME.json, NAME being what the program is called by.  umbra-writer-scripted(8) has the script's keys.
+ * CONFIG/writers/NAME.json, NAME being what the program is called by.  umbra-writer-scripted(8) has the script's
+ * keys.
  */
 #include "umbra/writer.h"
 
@@ -54,8 +55,7 @@ static int identify(struct umbra_writer_list *list) {
         level = k;
     struct umbra_writer_instance *instance =
         umbra_writer_list_add(list, json_get_string_or(one, "instance", NULL), (enum umbra_writer_level)level);
-    json_array_foreach(json_object_get(one, "components"), j, component)
-      add_component(instance, component);
+    json_array_foreach(json_object_get(one, "components"), j, component) add_component(instance, component);
     const char *failure = json_get_string_or(one, "failure", NULL), *key = json_get_string_or(one, "key", NULL);
     if (failure)
       umbra_writer_instance_fail(instance, "%s", failure);
@@ -99,6 +99,8 @@ static int act(struct umbra_writer_session *s, const char *event) {
   for (int fd = 3; raw && fd < 16; fd++)
     if (write(fd, raw, strlen(raw)) == (ssize_t)strlen(raw))
       break;
+  while (raw && !json_get_boolean_or(told, "and_answer", false))
+    (void)pause();
   for (json_int_t i = json_get_integer_or(told, "flood_lines", 0); i > 0; i--)
     (void)fprintf(stderr, "a line that nobody wants to read, %lld more\n", (long long)i);
   wait_ms(json_get_integer_or(told, "delay_ms", 0));

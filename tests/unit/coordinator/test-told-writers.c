@@ -88,7 +88,7 @@ static struct set *begin(struct coordinator **ret) {
   (void)strcpy(s->id, SET);
   assert_int_equal(journal_open(&s->journal, path_of("run"), SET, NULL), 0);
   s->journal_open = true;
-  assert_int_equal(writers_find(directory, &s->writers, &s->writer_count, NULL), 0);
+  assert_int_equal(writers_find("/nonexistent", directory, &s->writers, &s->writer_count, NULL), 0);
   assert_int_equal(s->writer_count, 1);
   s->writers[0]->involved = true;
   s->calls = calloc(s->writer_count, sizeof *s->calls);

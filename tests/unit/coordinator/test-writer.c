@@ -46,7 +46,7 @@ static int remove_directory(void **state) {
 
 static struct writer *one(struct writer ***list, size_t *count) {
   put("writers.d/w", 0755);
-  assert_int_equal(writers_find(directory, list, count, NULL), 0);
+  assert_int_equal(writers_find("/nonexistent", directory, list, count, NULL), 0);
   assert_int_equal(*count, 1);
   return (*list)[0];
 }
@@ -74,8 +74,9 @@ static void test_instances(void **state) {
   struct writer **list;
   size_t count;
   struct writer *w = one(&list, &count);
-  static const char text[] = "[{\"name\": \"w\", \"instance\": \"a\", \"session\": true}, {\"name\": \"w\", \"instance\": \"b\","
-                             " \"failure\": \"gone\"}, 7]";
+  static const char text[] =
+      "[{\"name\": \"w\", \"instance\": \"a\", \"session\": true}, {\"name\": \"w\", \"instance\": \"b\","
+      " \"failure\": \"gone\"}, 7]";
   writer_identified(w, text, sizeof text - 1);
   assert_int_equal(writers_spread(&list, &count, NULL), 0);
   assert_int_equal(count, 3);
@@ -193,7 +194,7 @@ static void test_refused_and_ignored(void **state) {
   put("writers.d/w~", 0755);
   put("writers.d/w.dpkg-old", 0755);
   put("writers.d/readme", 0644);
-  assert_int_equal(writers_find(directory, &list, &count, NULL), 0);
+  assert_int_equal(writers_find("/nonexistent", directory, &list, &count, NULL), 0);
   assert_int_equal(count, 1);
   assert_true(writer_failed(list[0]));
   assert_int_equal(list[0]->reason, UMBRA_REASON_ACCESS);
@@ -203,27 +204,52 @@ static void test_refused_and_ignored(void **state) {
   put("writers.d/w", 0755);
   path_of(path, "writers.d");
   assert_int_equal(chmod(path, 0777), 0);
-  assert_int_equal(writers_find(directory, &list, &count, NULL), 0);
+  assert_int_equal(writers_find("/nonexistent", directory, &list, &count, NULL), 0);
   assert_true(writer_failed(list[0]));
   writers_free(list, count);
   assert_int_equal(chmod(path, 0755), 0);
+}
+
+/* Those that came with umbra: as far as nothing in the configuration has their name, not even a link to /dev/null. */
+static void test_in_box_writers(void **state) {
+  (void)state;
+  struct writer **list;
+  size_t count;
+  char path[128];
+  path_of(path, "writers");
+  assert_int_equal(mkdir(path, 0755), 0);
+  put("writers/mine", 0755);
+  put("writers/masked", 0755);
+  put("writers/w", 0755);
+  path_of(path, "writers.d/masked");
+  assert_int_equal(symlink("/dev/null", path), 0);
+  assert_int_equal(writers_find(directory, directory, &list, &count, NULL), 0);
+  assert_int_equal(count, 2);
+  assert_non_null(strstr(list[0]->path, "/writers/mine"));
+  assert_non_null(strstr(list[1]->path, "/writers.d/w"));
+  writers_free(list, count);
+  assert_int_equal(unlink(path), 0);
 }
 
 static void test_no_directory_is_no_writer(void **state) {
   (void)state;
   struct writer **list;
   size_t count = 7;
-  assert_int_equal(writers_find("/nonexistent", &list, &count, NULL), 0);
+  assert_int_equal(writers_find("/nonexistent", "/nonexistent", &list, &count, NULL), 0);
   assert_int_equal(count, 0);
   writers_free(list, count);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_good_document),           cmocka_unit_test(test_instances),
+      cmocka_unit_test(test_good_document),
+      cmocka_unit_test(test_instances),
       cmocka_unit_test(test_bad_documents),
-      cmocka_unit_test(test_timeouts_of_wrong_types), cmocka_unit_test(test_the_first_failure_counts),
-      cmocka_unit_test(test_refused_and_ignored),     cmocka_unit_test(test_no_directory_is_no_writer),
+      cmocka_unit_test(test_timeouts_of_wrong_types),
+      cmocka_unit_test(test_the_first_failure_counts),
+      cmocka_unit_test(test_refused_and_ignored),
+      cmocka_unit_test(test_no_directory_is_no_writer),
+      cmocka_unit_test(test_in_box_writers),
   };
   return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
