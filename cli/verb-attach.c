@@ -135,7 +135,7 @@ const struct verb verb_attach = {
         "  --limit N|N%      how much of it: bytes, or percent of what holds it (default: a tenth of the device)\n"
         "  --chunk BYTES     what is copied as one: 4096 to 65536 (default 16384)\n"
         "  --full POLICY     when it is full: drop-oldest (default), drop-newest, stop-writes\n"
-        "  --front FRONT     what makes it a block device: fuse (default)\n"
+        "  --front FRONT     what makes it a block device: ublk (default where the kernel has it) or fuse\n"
         "  --persistent      shadow copies made with create --persistent are kept there and come back\n"
         "  --dm WHEN         use device-mapper, so that writes go to DEVICE directly while there is no\n"
         "                    shadow copy: auto (default), yes, no\n"

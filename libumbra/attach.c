@@ -11,6 +11,7 @@
 #include "common/json.h"
 #include "coordinator/catalog.h"
 #include "cow/front/fuse.h"
+#include "cow/front/ublk.h"
 #include "cow/serve/client.h"
 #include "cow/serve/mapped.h"
 #include "cow/serve/seat.h"
@@ -49,6 +50,7 @@ struct attaching {
   enum { DM_AUTO, DM_YES, DM_NO } dm;
   bool dm_asked;
   bool mapping, mapping_failed; /* the volume is to be device-mapper's */
+  bool taking;                  /* then: it is, since it waits for its programs, which have died */
   int alone_fd;                 /* then: has the origin until device-mapper has */
   char mount[PATH_MAX + 8];
   bool directory_made, mounted, started;
@@ -121,10 +123,18 @@ static int take_option(struct attaching *a, const char *name, const char *value)
   return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID, "'%s' cannot be '%s'", name, value);
 }
 
+static int waits_for_another(struct attaching *a) {
+  return error_set(a->err, -EBUSY, UMBRA_REASON_BUSY,
+                   "the device-mapper device of '%s' is still there, from when it was attached over another device "
+                   "(its programs died): attach that one again under this name",
+                   a->seat->name);
+}
+
 /* Exclusive: what is mounted, or somebody's physical volume, is refused by the kernel. */
 static int open_device(struct attaching *a, const char *device, int *ret_fd) {
   int block_bytes = 0;
-  CLEANUP_CLOSE int fd = open(device, O_RDWR | O_DIRECT | O_EXCL | O_CLOEXEC);
+  struct stat st;
+  CLEANUP_CLOSE int fd = open(device, O_RDWR | O_DIRECT | (a->taking ? 0 : O_EXCL) | O_CLOEXEC);
   if (fd < 0 && errno == EBUSY)
     return error_set(a->err, -EBUSY, UMBRA_REASON_BUSY,
                      "device '%s' is in use: unmount it first, then mount " ATTACHED_DEVICE_DIRECTORY
@@ -136,7 +146,9 @@ static int open_device(struct attaching *a, const char *device, int *ret_fd) {
   if (ioctl(fd, BLKGETSIZE64, &a->device_bytes) < 0 || ioctl(fd, BLKSSZGET, &block_bytes) < 0)
     return error_errno(a->err, "asking device '%s' for its size", device);
   a->seat->front_seat.logical_block_bytes = (uint32_t)block_bytes;
-  if (!a->mapping) {
+  if (a->taking && (fstat(fd, &st) < 0 || !attached_map_is_over(a->seat->directory, st.st_rdev)))
+    return waits_for_another(a);
+  if (!a->mapping || a->taking) {
     *ret_fd = take_fd(&fd);
     return 0;
   }
@@ -177,6 +189,8 @@ static int open_origin(struct attaching *a, const char *origin) {
     return error_errno(a->err, "opening '%s'", origin);
   if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
     return error_set(a->err, -ENOTBLK, UMBRA_REASON_INVALID, "'%s' is neither a block device nor a file", origin);
+  if (S_ISREG(st.st_mode) && a->taking)
+    return waits_for_another(a);
   if (S_ISREG(st.st_mode) && a->dm == DM_YES)
     return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID,
                      "device-mapper needs a block device: make one of '%s' (losetup --find --show) and attach that",
@@ -184,7 +198,8 @@ static int open_origin(struct attaching *a, const char *origin) {
   /* Its ranges are asked for again after each switch (cow/DESIGN.md, E24), which no machine has been seen to do yet. */
   if (a->storage && strcmp(a->storage, "inside") == 0 && !a->dm_asked)
     a->dm = DM_NO;
-  a->mapping = S_ISBLK(st.st_mode) && a->dm != DM_NO && mapper_usable(a->dm == DM_YES ? a->err : NULL) >= 0;
+  a->mapping =
+      a->taking || (S_ISBLK(st.st_mode) && a->dm != DM_NO && mapper_usable(a->dm == DM_YES ? a->err : NULL) >= 0);
   if (a->dm == DM_YES && !a->mapping)
     return -EOPNOTSUPP;
   a->seat->may_map = a->mapping;
@@ -193,8 +208,9 @@ static int open_origin(struct attaching *a, const char *origin) {
     return error_errno(a->err, "resolving '%s'", origin);
   if (S_ISBLK(st.st_mode))
     (void)snprintf(a->seat->origin, sizeof a->seat->origin, "%s", origin);
-  return S_ISBLK(st.st_mode) ? open_device(a, origin, &a->fds[SEAT_ORIGIN])
-                             : open_image(a, origin, &a->fds[SEAT_ORIGIN]);
+  int r = S_ISBLK(st.st_mode) ? open_device(a, origin, &a->fds[SEAT_ORIGIN])
+                              : open_image(a, origin, &a->fds[SEAT_ORIGIN]);
+  return r < 0 ? r : attached_device_describe(a->seat, a->fds[SEAT_ORIGIN], a->device_bytes, a->err);
 }
 
 static int open_storage(struct attaching *a) {
@@ -286,8 +302,14 @@ static int say_word(const char *directory, const char *word, struct umbra_error 
   (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/supervise", directory);
   CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0 ||
-      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-      send(fd, word, strlen(word), MSG_NOSIGNAL) < 0 || recv(fd, answer, sizeof answer - 1, 0) < 0)
+      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 || send(fd, word, strlen(word), MSG_NOSIGNAL) < 0)
+    return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
+  ssize_t got;
+  /* With a timeout it is not started anew by the kernel, and whoever has had an io_uring may be interrupted. */
+  do
+    got = recv(fd, answer, sizeof answer - 1, 0);
+  while (got < 0 && errno == EINTR);
+  if (got < 0)
     return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
   return strcmp(answer, "ok") == 0
              ? 0
@@ -335,6 +357,8 @@ static int start_programs(struct attaching *a) {
     return r;
   a->mounted = true;
   r = attached_device_make(a->seat, a->err);
+  if (r >= 0 && a->taking)
+    r = attached_map_again(a->seat, a->err);
   if (r < 0)
     return r;
   r = seat_run(a->seat, a->fds, "supervise", SEAT_DETACHED, a->err);
@@ -353,31 +377,40 @@ static int publish(struct attaching *a, char **ret_path) {
   int r = attached_device_show(a->seat, a->err);
   if (r < 0)
     return r;
-  memcpy(a->seat->device, a->seat->front_device, sizeof a->seat->device);
-  if (a->mapping)
+  if (a->taking)
+    r = attached_hand_over(a->seat, a->err);
+  else
+    memcpy(a->seat->device, a->seat->front_device, sizeof a->seat->device);
+  if (a->mapping && !a->taking)
     r = attached_map(a->seat, a->fds[SEAT_ORIGIN], &a->alone_fd, a->device_bytes, a->err);
-  a->mapping_failed = r < 0;
+  a->mapping_failed = r < 0 && !a->taking;
   if (r < 0)
     return r;
   return attached_device_name(a->seat, ret_path, a->err);
 }
 
 static void undo(struct attaching *a) {
-  if (atomic_load(&a->seat->mapped))
+  /* One that waits for its programs goes on waiting, and is found again. */
+  const bool survivor = a->seat->front_seat.survivor;
+  if (!survivor && atomic_load(&a->seat->mapped))
     (void)attached_unmap(a->seat->directory, a->seat->origin, NULL);
-  (void)attached_device_hide(a->seat->front, a->seat->front_device, a->seat->directory, NULL);
+  if (!survivor)
+    (void)attached_device_hide(a->seat->front, a->seat->front_device, a->seat->directory, NULL);
   if (a->started)
     (void)say_word(a->seat->directory, "end", NULL);
-  attached_device_remove(a->seat->front, a->seat->front_device);
+  if (!survivor)
+    attached_device_remove(a->seat->front, a->seat->front_device);
   if (a->mounted)
     (void)umount2(a->mount, MNT_DETACH);
-  if (a->directory_made)
+  if (a->directory_made && !survivor)
     (void)fd_remove_tree(AT_FDCWD, a->seat->directory);
 }
 
 static int choose_front(struct attaching *a) {
   const struct front *front;
-  int r = front_choose(a->front, &front, a->seat->front_why, a->err);
+  /* What waits for its programs stays what it is. */
+  const char *asked = !a->front && a->seat->front_seat.survivor ? front_ublk.name : a->front;
+  int r = front_choose(asked, &front, a->seat->front_why, a->err);
   if (r >= 0)
     (void)snprintf(a->seat->front, sizeof a->seat->front, "%s", front->name);
   return r;
@@ -396,9 +429,12 @@ static int attach(struct attaching *a, const char *device, const char *name,
   for (size_t i = 0; i < option_count; i++)
     if ((r = take_option(a, options[i].name, options[i].value)) < 0)
       return r;
-  if (!may_map)
+  a->seat->front_seat.survivor = attached_device_waits(a->seat->directory);
+  a->taking = attached_map_waits(a->seat->directory);
+  /* What waits for its programs is used as the device that it is. */
+  if (!may_map || (a->seat->front_seat.survivor && !a->taking && a->dm == DM_AUTO))
     a->dm = DM_NO;
-  if ((r = attached_clear_left(name, a->seat->directory, a->err)) < 0 || (r = choose_front(a)) < 0 ||
+  if ((!a->taking && (r = attached_clear_left(name, a->seat->directory, a->err)) < 0) || (r = choose_front(a)) < 0 ||
       (r = open_origin(a, device)) < 0 || (r = open_storage(a)) < 0 || (r = make_arena(a)) < 0 ||
       (r = find_program(a)) < 0 || (r = make_directory(a)) < 0 ||
       (r = listen_at(a, "control", &a->fds[SEAT_CONTROL])) < 0 ||
@@ -512,6 +548,9 @@ static int delete_sets_of(struct umbra_client *client, const char *directory) {
 
 /* Both its programs died: what device-mapper has of it, if anything. */
 static int detach_dead(struct umbra_client *client, const char *name, const char *directory) {
+  if (attached_device_waits(directory))
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY,
+                     "'%s' waits for its programs, which have both died: attach it again, and detach it then", name);
   int r = attached_clear_left(name, directory, &client->error);
   if (r == 0)
     return error_set(&client->error, -ENOENT, UMBRA_REASON_NOT_FOUND, "no volume is attached as '%s'", name);

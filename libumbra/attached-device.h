@@ -9,9 +9,21 @@
 #include "common/error.h"
 #include "cow/serve/seat.h"
 
+#include <stdbool.h>
+
 #define ATTACHED_DEVICE_DIRECTORY "/dev/umbra"
 
-/* Before the programs start: what the server is to serve. */
+/* What a front is to know of the origin, which is open and device_bytes long. */
+int attached_device_describe(struct seat *seat, int origin_fd, uint64_t device_bytes, struct umbra_error *err);
+
+/* Has a volume of this directory a device of the kernel's that waits for programs, since both have died? */
+bool attached_device_waits(const char *directory);
+
+/*
+ * Before the programs start: what the server is to serve. If a volume of this name was attached before and both its
+ * programs died, and its device is still there, that is taken, with all that waits for it; -EBUSY if it had another
+ * origin. In both cases seat->front_seat.survivor: it stays, whatever happens to this attempt.
+ */
 int attached_device_make(struct seat *seat, struct umbra_error *err);
 
 /* When the server serves: the block device, whose path comes into seat->front_device. */

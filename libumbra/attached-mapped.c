@@ -2,6 +2,7 @@
 /* Attached volumes that are device-mapper devices: made, taken away, and what is left of them when both programs
  * died.
  */
+#include "libumbra/attached-device.h"
 #include "libumbra/attached.h"
 #include "libumbra/handles.h"
 
@@ -34,10 +35,38 @@ static int name_device(struct seat *seat, dev_t device, struct umbra_error *err)
 }
 
 /* The server takes it from here: the way to the origin is tried at once, before anybody uses the volume. */
-static int hand_over(const struct seat *seat, struct umbra_error *err) {
+int attached_hand_over(const struct seat *seat, struct umbra_error *err) {
   CLEANUP_CLOSE int fd = -1;
   int r = cow_client_connect(seat->directory, &fd, err);
   return r < 0 ? r : cow_client_call(fd, json_pack("{s:s}", "do", "route"), ROUTE_TIMEOUT_MS, NULL, err);
+}
+
+bool attached_map_waits(const char *directory) {
+  return mapped_there(directory) > 0 && attached_device_waits(directory);
+}
+
+bool attached_map_is_over(const char *directory, dev_t origin) {
+  struct mapped_names names;
+  struct mapper_state state;
+  mapped_names(directory, &names);
+  return mapper_look(names.guard, names.guard_uuid, &state, NULL) >= 0 && state.first.device == origin;
+}
+
+int attached_map_again(struct seat *seat, struct umbra_error *err) {
+  struct mapped_names names;
+  struct mapper_state state;
+  struct stat front;
+  if (stat(seat->front_device, &front) < 0)
+    return error_errno(err, "looking at '%s'", seat->front_device);
+  mapped_names(seat->directory, &names);
+  int r = mapper_look(names.volume, names.volume_uuid, &state, err);
+  if (r >= 0)
+    r = name_device(seat, state.device, err);
+  if (r < 0)
+    return r;
+  seat->front_number = front.st_rdev;
+  atomic_store(&seat->mapped, 1);
+  return 0;
 }
 
 int attached_map(struct seat *seat, int origin_fd, int *alone_fd, uint64_t volume_bytes, struct umbra_error *err) {
@@ -56,7 +85,7 @@ int attached_map(struct seat *seat, int origin_fd, int *alone_fd, uint64_t volum
   r = name_device(seat, device, err);
   if (r >= 0) {
     atomic_store(&seat->mapped, 1);
-    r = hand_over(seat, err);
+    r = attached_hand_over(seat, err);
   }
   if (r < 0) {
     atomic_store(&seat->mapped, 0);

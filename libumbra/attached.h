@@ -7,7 +7,9 @@
 
 #include "common/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* RUNTIME/attached/NAME, whether there is such a volume or not. Caller frees. -EINVAL for what is no name. */
 int attached_directory_of(struct umbra_client *client, const char *name, char **ret);
@@ -58,6 +60,15 @@ int attached_recover(struct umbra_client *client, const struct attached_keeping 
  */
 struct seat;
 int attached_map(struct seat *seat, int origin_fd, int *alone_fd, uint64_t volume_bytes, struct umbra_error *err);
+/* Makes the server look which way the volume is to go, now. */
+int attached_hand_over(const struct seat *seat, struct umbra_error *err);
+/*
+ * When both programs died: is it a device-mapper device over a front's that waits for programs? Then it is not made
+ * but taken, before they start, if it is over that origin.
+ */
+bool attached_map_waits(const char *directory);
+bool attached_map_is_over(const char *directory, dev_t origin);
+int attached_map_again(struct seat *seat, struct umbra_error *err);
 /* The end of it. -EBUSY: the volume is in use. */
 int attached_unmap(const char *directory, const char *origin, struct umbra_error *err);
 /* When both programs died: removes the devices that are left, if nobody uses them. 1: there were some. -EEXIST: they

@@ -2,13 +2,14 @@
 #include "cow/front/front.h"
 
 #include "cow/front/fuse.h"
+#include "cow/front/ublk.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 /* Best first; the last one is what every machine has. */
-static const struct front *const fronts[] = {&front_fuse};
+static const struct front *const fronts[] = {&front_ublk, &front_fuse};
 enum { FRONTS = sizeof fronts / sizeof fronts[0] };
 
 const struct front *front_named(const char *name) {
@@ -36,6 +37,7 @@ int front_choose(const char *asked, const struct front **ret, char why[FRONT_WHY
     if (i == FRONTS - 1 || fronts[i]->usable(&missing) >= 0)
       break;
   }
-  (void)snprintf(why, FRONT_WHY_BYTES, "%s", missing.message[0] != '\0' ? missing.message : "the best there is");
+  (void)snprintf(why, FRONT_WHY_BYTES, "%.*s", FRONT_WHY_BYTES - 1,
+                 missing.message[0] != '\0' ? missing.message : "the best there is");
   return 0;
 }

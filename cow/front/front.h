@@ -24,8 +24,10 @@ struct front_seat {
   bool rotational;
   bool can_zero;            /* ranges can be made zeros without writing them */
   uint64_t origin_identity; /* that a device which outlived its programs is not given to another origin's */
+  bool survivor;            /* the device is one whose programs had died */
   /* The front's own. */
   uint32_t number;             /* of the kernel's device */
+  uint32_t queues;             /* that it has */
   _Atomic uint32_t assembling; /* a server is taking the device over, or died while it did */
   /* Of the FUSE session. */
   _Atomic uint32_t resends; /* enum front_resends */
@@ -46,6 +48,7 @@ struct front_server;
 
 struct front {
   const char *name;
+  bool needs_admin; /* CAP_SYS_ADMIN, as long as it serves */
   const char *summary; /* "FUSE and a loop device" */
   /* Whether this machine can. Negative with why. May load the kernel's module. */
   int (*usable)(struct umbra_error *why);

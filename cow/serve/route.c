@@ -49,13 +49,17 @@ static dev_t device_of(const struct seat *seat, enum way way) {
 
 /* ---- the process that switches ---- */
 
-/* Held until this process has ended, whatever ends it, and with it the last system call that it was in. */
-static int wait_for_turn(struct umbra_error *err) {
-  char path[FD_PROC_PATH_BYTES];
+/*
+ * Held until this process has ended, whatever ends it, and with it the last system call that it was in. A file by
+ * name: a volume that is attached again after both programs died has another seat, and the same device.
+ */
+static int wait_for_turn(const char *directory, struct umbra_error *err) {
+  char path[PATH_MAX + 16];
   struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-  int fd = open(fd_proc_path(SEAT_CONFIG, path), O_RDWR | O_CLOEXEC);
+  (void)snprintf(path, sizeof path, "%s/switching", directory);
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0)
-    return error_errno(err, "opening the volume's seat");
+    return error_errno(err, "opening '%s'", path);
   while (fcntl(fd, F_OFD_SETLKW, &whole) < 0)
     if (errno != EINTR)
       return error_errno(err, "waiting for the one who switches");
@@ -73,7 +77,7 @@ static int switch_to(enum way way, struct umbra_error *err) {
   /* Should both programs die, their session must end with them, and not live on in a process that waits for it. */
   (void)close_range(SEAT_CONFIG + 1, SEAT_FDS_END - 1, 0);
   mapped_names(seat->directory, &names);
-  r = wait_for_turn(err);
+  r = wait_for_turn(seat->directory, err);
   if (r >= 0)
     r = mapper_settle(names.volume, names.volume_uuid, err);
   if (r >= 0)

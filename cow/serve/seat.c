@@ -20,7 +20,7 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-#define SEAT_MAGIC UINT64_C(0x3674616573627275) /* "urbseat6" */
+#define SEAT_MAGIC UINT64_C(0x3774616573627275) /* "urbseat7" */
 
 static int map(int fd, struct seat **ret, struct umbra_error *err) {
   void *at = mmap(NULL, sizeof(struct seat), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -134,12 +134,14 @@ static bool refuse_oom_kill(void) {
 /* Only what SECURITY.md has in its table. From the bounding set, too: the other program gets no more than this one.
  */
 static bool drop_capabilities(const struct seat *seat) {
+  const struct front *front = front_named(seat->front);
+  const bool admin = seat->may_map || (front && front->needs_admin);
   const capng_type_t all = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_BOUNDING_SET;
   if (capng_get_caps_process() < 0)
     return false;
   for (unsigned c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++) /* as many as this kernel has */
     if (c != CAP_SYS_RESOURCE && c != CAP_IPC_LOCK && c != CAP_DAC_OVERRIDE &&
-        !(seat->may_map && c == CAP_SYS_ADMIN) && capng_update(CAPNG_DROP, all, c) < 0)
+        !(admin && c == CAP_SYS_ADMIN) && capng_update(CAPNG_DROP, all, c) < 0)
       return false;
   /* Both or none: a program that we run would get back what only we had dropped, and the kernel then forgets that it
    * is to die with us (SEAT_BOUND; commit_creds(), kernel/cred.c). Bounds first, as long as we have CAP_SETPCAP. */

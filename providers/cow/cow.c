@@ -39,7 +39,7 @@ static int cow_can_shadow(const struct volume *volume, const char *config_dir, s
     r = cow_client_connect(directory, &fd, why);
   if (r == -ENOENT)
     return error_set(why, r, UMBRA_REASON_NOT_FOUND,
-                     "it was attached as '%s', but both its programs are gone: unmount it and attach it again",
+                     "it was attached as '%s', but both its programs are gone: attach it again (with front fuse, unmount it first)",
                      strrchr(directory, '/') + 1);
   return r;
 }

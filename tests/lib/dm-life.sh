@@ -41,7 +41,7 @@ trace "names"
 dmsetup create umbra-a --table "0 8 zero" 2>/dev/null || dmsetup create umbra-a --table "0 8 error"
 expect_status 1 "$UMBRA" attach --dm yes /dev/vda a
 expect_output "umbra-a"
-"$UMBRA" attach --dm auto --storage "$STORAGE" /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned" || fail "attach beside somebody's device"
+"$UMBRA" attach --dm auto --front "$FRONT" --storage "$STORAGE" /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned" || fail "attach beside somebody's device"
 grep -q "without device-mapper, all I/O goes through the engine: .*umbra-a" "$WORK/warned" || fail "$(cat "$WORK/warned")"
 [[ $(readlink /dev/umbra/a) == /dev/loop* ]] || fail "/dev/umbra/a is $(readlink /dev/umbra/a)"
 "$UMBRA" detach a

@@ -6,13 +6,13 @@
 export DM_DISABLE_UDEV=1
 for module in dm-mod loop fuse; do modprobe "$module" 2>/dev/null || true; done
 
-# mapped_volume NAME FSTYPE DISK [ATTACH OPTION...]: the disk attached as NAME, with a filesystem, mounted at $WORK/NAME
-STORAGE=${STORAGE:-$WORK}
+# mapped_volume NAME FSTYPE DISK [ATTACH OPTION...]: the disk attached as NAME by front $FRONT, with a filesystem, mounted at $WORK/NAME
+FRONT=${FRONT:-fuse} STORAGE=${STORAGE:-$WORK}
 mapped_volume() {
   local name=$1 type=$2 disk=$3; shift 3
   wipefs -aq "$disk"
   cleanup_fn attached_away "$name"
-  "$UMBRA" attach --storage "$STORAGE" "$@" "$disk" "$name" >"$WORK/attach.out" || fail "attach $disk"
+  "$UMBRA" attach --front "$FRONT" --storage "$STORAGE" "$@" "$disk" "$name" >"$WORK/attach.out" || fail "attach $disk"
   [[ $(readlink "/dev/umbra/$name") == /dev/dm-* ]] || fail "/dev/umbra/$name is $(readlink "/dev/umbra/$name")"
   case $type in
     ext4) mkfs.ext4 -q "/dev/umbra/$name" ;;
@@ -25,15 +25,16 @@ mapped_volume() {
 
 # way NAME: what the kernel does with the volume's I/O: direct, engine, or something that it must not be
 way() {
-  local table
+  local table front
   table=$(dmsetup table "umbra-$1")
+  front=$(stat -c %Hr:%Lr "$(readlink "$UMBRA_RUNTIME_DIR/attached/$1/front-device")")
   case $(dmsetup info -c --noheadings --separator , -o suspended,tables_loaded "umbra-$1") in
     Active,Live) ;;
     Active,*) echo half-switched; return ;;
     *) echo suspended; return ;;
   esac
   case $table in
-    "0 "*" linear 7:"*) echo engine ;;
+    "0 "*" linear $front 0") echo engine ;;
     "0 "*" linear "*" 0") echo direct ;;
     *) echo "$table" ;;
   esac

@@ -52,7 +52,7 @@ goes a direct
 kept=$("$UMBRA" --json create --persistent --no-writers "$WORK/a" | jq -r '.set.shadows[0].id')
 umount "$WORK/a"
 "$UMBRA" detach a
-"$UMBRA" attach --dm auto --storage "$WORK" --persistent /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned"
+"$UMBRA" attach --dm auto --front "$FRONT" --storage "$WORK" --persistent /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned"
 [ ! -s "$WORK/warned" ] || fail "$(cat "$WORK/warned")"
 goes a engine
 mount /dev/umbra/a "$WORK/a"
@@ -67,7 +67,7 @@ mount /dev/umbra/a "$WORK/a" # its superblock is written, unseen
 kept=$("$UMBRA" --json create --persistent --no-writers "$WORK/a" | jq -r '.set.shadows[0].id')
 umount "$WORK/a"
 "$UMBRA" detach a
-"$UMBRA" attach --dm auto --storage "$WORK" --persistent /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned"
+"$UMBRA" attach --dm auto --front "$FRONT" --storage "$WORK" --persistent /dev/vda a >"$WORK/attach.out" 2>"$WORK/warned"
 [ ! -s "$WORK/warned" ] || fail "$(cat "$WORK/warned")"
 "$UMBRA" --json show "$kept" | jq -e '.shadow.state == "ready"' >/dev/null || fail "a persistent shadow copy was dropped: $("$UMBRA" --json show "$kept")"
 "$UMBRA" --quiet delete "$kept"
