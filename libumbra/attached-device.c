@@ -23,7 +23,7 @@
 
 #define DEVICE_LINK "device"
 #define FRONT_LINK "front-device"
-enum { FILE_BYTES = PATH_MAX + 16, TEXT_BYTES = 64 };
+enum { FILE_BYTES = PATH_MAX + 16, TEXT_BYTES = 64, UBLK_TIMEOUT_MS = 1000 };
 
 /* A number below the queue of a block device, or of the disk that a partition is of; 0 if there is none. */
 static unsigned long long queue_number(dev_t device, const char *file) {
@@ -122,9 +122,28 @@ static int make_ublk(struct seat *seat, struct umbra_error *err) {
   return r;
 }
 
+/*
+ * A queue whose every request was with a server that died is noticed by the kernel only when one of them has timed
+ * out. A server that lives loses nothing by it: the driver then waits on. Linux waits here, not killable, for all
+ * requests under way (queue_attr_store() freezes the queue), hence never the server's business: killed meanwhile it
+ * could not end, and no other would come to answer them. Once is enough, the device keeps it.
+ */
+static void shorten_timeout(uint32_t number) {
+  char path[64], text[16];
+  (void)snprintf(path, sizeof path, "/sys/block/ublkb%u/queue/io_timeout", number);
+  int length = snprintf(text, sizeof text, "%d", (int)UBLK_TIMEOUT_MS);
+  CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd >= 0)
+    (void)fd_write_all(fd, text, (size_t)length);
+}
+
 /* The server has started it. */
 static int show_ublk(struct seat *seat, struct umbra_error *err) {
-  return access(seat->front_device, F_OK) == 0 ? 0 : error_errno(err, "opening '%s'", seat->front_device);
+  if (access(seat->front_device, F_OK) < 0)
+    return error_errno(err, "opening '%s'", seat->front_device);
+  if (!seat->front_seat.survivor)
+    shorten_timeout(seat->front_seat.number);
+  return 0;
 }
 
 static int hide_ublk(const char *device, const char *directory, struct umbra_error *err) {

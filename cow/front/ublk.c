@@ -2,7 +2,6 @@
 #include "cow/front/ublk.h"
 
 #include "common/cleanup.h"
-#include "common/fd.h"
 #include "cow/front/fuse.h"
 #include "cow/front/ublk-control.h"
 #include "cow/front/ublk-queue.h"
@@ -19,7 +18,6 @@ enum {
   SHADOW_THREADS = 2,      /* that read shadow copies */
   RELEASED_MAX_MS = 60000, /* until the last server's memory is gone; then the supervisor starts another one */
   RELEASED_POLL_MS = 5,
-  IO_TIMEOUT_MS = 1000,
 };
 
 struct ublk_front {
@@ -111,19 +109,6 @@ static int start_queues(struct ublk_front *f, struct umbra_error *err) {
 }
 
 /*
- * A queue whose every request was with a server that died is noticed by the kernel only when one of them has timed
- * out. A server that lives loses nothing by it: the driver then waits on.
- */
-static void shorten_timeout(uint32_t number) {
-  char path[64], text[16];
-  (void)snprintf(path, sizeof path, "/sys/block/ublkb%u/queue/io_timeout", number);
-  int length = snprintf(text, sizeof text, "%d", (int)IO_TIMEOUT_MS);
-  CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd >= 0)
-    (void)fd_write_all(fd, text, (size_t)length);
-}
-
-/*
  * Before Linux 6.9 a session cannot be asked for what its last server did not answer: whoever was reading a shadow
  * copy then waits for ever. The volume must not wait with him, nor end: what the volume's seat says of lost requests
  * is not said of these.
@@ -150,7 +135,6 @@ static int begin(struct ublk_front *f, struct umbra_error *err) {
                    (uint64_t)getpid());
   if (r < 0)
     return error_code(err, r, "starting ublk device %u", number);
-  shorten_timeout(number);
   return 0;
 }
 
