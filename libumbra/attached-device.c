@@ -126,11 +126,14 @@ static int make_ublk(struct seat *seat, struct umbra_error *err) {
  * A queue whose every request was with a server that died is noticed by the kernel only when one of them has timed
  * out. A server that lives loses nothing by it: the driver then waits on. Linux waits here, not killable, for all
  * requests under way (queue_attr_store() freezes the queue), hence never the server's business: killed meanwhile it
- * could not end, and no other would come to answer them. Once is enough, the device keeps it.
+ * could not end, and no other would come to answer them. The device keeps it, also when its programs die.
  */
-static void shorten_timeout(uint32_t number) {
+static void shorten_timeout(const char *device) {
   char path[64], text[16];
-  (void)snprintf(path, sizeof path, "/sys/block/ublkb%u/queue/io_timeout", number);
+  struct stat st;
+  if (stat(device, &st) < 0 || queue_number(st.st_rdev, "io_timeout") == UBLK_TIMEOUT_MS)
+    return;
+  (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/queue/io_timeout", major(st.st_rdev), minor(st.st_rdev));
   int length = snprintf(text, sizeof text, "%d", (int)UBLK_TIMEOUT_MS);
   CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd >= 0)
@@ -141,8 +144,7 @@ static void shorten_timeout(uint32_t number) {
 static int show_ublk(struct seat *seat, struct umbra_error *err) {
   if (access(seat->front_device, F_OK) < 0)
     return error_errno(err, "opening '%s'", seat->front_device);
-  if (!seat->front_seat.survivor)
-    shorten_timeout(seat->front_seat.number);
+  shorten_timeout(seat->front_device);
   return 0;
 }
 

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/attached.sh"
 . "$(dirname "$0")/../lib/vm.sh"
-requires_program fio jq python3 mkfs.ext4 e2fsck fstrim
+requires_program fio jq python3 mkfs.ext4 e2fsck fstrim capsh
 in_vm --timeout 880 --disk 120M --disk 600M --disk 120M
 . "$(dirname "$0")/../lib/ublk.sh"
 
@@ -25,6 +25,13 @@ done
 [ "$(find "/sys/block/${device#/dev/}/mq" -mindepth 1 -maxdepth 1 | wc -l)" = "$(nproc)" ] || fail "not a queue a processor"
 expect_status 1 "$UMBRA" attach "$ORIGIN" again
 expect_output "is in use"
+limited() {
+  local has
+  has=$(capsh --decode="$(awk '$1 == "CapBnd:" { print $2 }' "/proc/$1/status")")
+  [ "${has#*=}" = "cap_dac_override,cap_ipc_lock,cap_sys_admin,cap_sys_resource" ] || fail "a program of the volume has $has"
+}
+limited "$(field pid)"
+limited "$(field supervisor_pid)"
 
 # ---- its life, as with the other front
 mkfs.ext4 -q -F "$V"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test looks at the capabilities of the two programs of an attached volume, and of those that take their place when they are killed: no more than
-# SECURITY.md says of one without device-mapper, in no set; an image file of somebody else is opened anew all the same.
+# SECURITY.md says of one with front fuse and without device-mapper, in no set; an image file of somebody else is opened anew all the same.
 # timeout: 120
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$(dirname "$0")/../../lib/attached.sh"
@@ -32,7 +32,7 @@ truncate -s 100M "$WORK/image"
 chown nobody "$WORK/image"
 chmod 600 "$WORK/image"
 cleanup_fn attached_away "$ATTACHED"
-"$UMBRA" attach "$WORK/image" "$ATTACHED" >/dev/null
+"$UMBRA" attach --front fuse "$WORK/image" "$ATTACHED" >/dev/null
 mkfs.ext4 -q "/dev/umbra/$ATTACHED"
 both_limited first
 for field in pid supervisor_pid pid; do

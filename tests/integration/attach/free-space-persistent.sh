@@ -15,7 +15,7 @@ attach_again() { "$UMBRA" --quiet attach --persistent --storage "$WORK/storage" 
 mkdir "$WORK/seen" "$WORK/storage"
 cleanup_fn umount "$WORK/seen"
 for type in ext4 xfs; do
-  attached_volume v "$type" 800M --persistent --storage "$WORK/storage" --limit 300000000
+  attached_volume v "$type" 800M --front fuse --persistent --storage "$WORK/storage" --limit 300000000
   for n in 1 2 3; do fill "file-$n" 60; done
   cp -a "$TOP"/{common,cow,docs} "$WORK/v/"
   rm "$WORK/v/file-2"

@@ -21,7 +21,7 @@ UMBRA=$WORK/bin/umbra
 new_server() { [ "$(attached_status "$ATTACHED" servers 2>/dev/null || echo 0)" -gt "$before" ]; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-attached_volume v ext4 300M 2>"$WORK/warned"
+attached_volume v ext4 300M --front fuse 2>"$WORK/warned"
 grep -q "this kernel (before Linux 6.9) does not hand the I/O of a server that dies to the next one: .* the volume's I/O fails" "$WORK/warned" ||
   fail "attach does not warn: $(cat "$WORK/warned")"
 "$UMBRA" doctor "$WORK/v" >"$WORK/doctor"

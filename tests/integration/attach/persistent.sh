@@ -21,7 +21,7 @@ check_filesystem() {
 
 mkdir "$WORK/storage"
 for type in ext4 xfs; do
-  attached_volume v "$type" 400M --persistent --storage "$WORK/storage" --limit 200000000
+  attached_volume v "$type" 400M --front fuse --persistent --storage "$WORK/storage" --limit 200000000
   cp -a "$TOP"/{common,docs} "$WORK/v/"
   dd if=/dev/urandom of="$WORK/v/big" bs=1M count=20 status=none
   one=$(create --persistent)

@@ -7,9 +7,9 @@
 requires_root
 requires_program jq
 
-attached_volume first ext4 64M
+attached_volume first ext4 64M --front fuse
 first=$ATTACHED
-attached_volume second ext4 64M
+attached_volume second ext4 64M --front fuse
 second=$ATTACHED
 kept=$(readlink "$UMBRA_RUNTIME_DIR/attached/$first/device")
 ln -sfn "$(readlink -f "/dev/umbra/$second")" "$UMBRA_RUNTIME_DIR/attached/$first/device"

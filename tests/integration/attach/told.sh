@@ -34,11 +34,10 @@ unusable() {
 state() { "$UMBRA" --json show "$1" | jq -r .shadow.state; }
 
 # ---- an attached volume, as doctor and the lists tell of it
-attached_volume v ext4 300M --limit 67108864
-front=$(attached_status "$ATTACHED" front)
+attached_volume v ext4 300M --front fuse --limit 67108864
 fill a 60
 "$UMBRA" doctor "$WORK/v" >"$WORK/doctor"
-grep -qF "attached as $ATTACHED (origin $ORIGIN, front $front), shadow copies 0 of 512, storage 0 B of 64.0 MiB in '$UMBRA_STATE_DIR', 300.0 MiB" "$WORK/doctor" || fail "$(cat "$WORK/doctor")"
+grep -qF "attached as $ATTACHED (origin $ORIGIN, front fuse), shadow copies 0 of 512, storage 0 B of 64.0 MiB in '$UMBRA_STATE_DIR', 300.0 MiB" "$WORK/doctor" || fail "$(cat "$WORK/doctor")"
 grep -qE '^    cow +usable, not for --persistent$' "$WORK/doctor" || fail "$(cat "$WORK/doctor")"
 grep -qE '^  provider: +cow$' "$WORK/doctor" || fail "$(cat "$WORK/doctor")"
 
@@ -72,7 +71,7 @@ expect_status 1 "$UMBRA" diff "$old" "$new"
 expect_output "shadow copy $old was dropped: the storage is full"
 expect_status 0 "$UMBRA" diff "$new"
 "$UMBRA" doctor "$WORK/v" | grep -qF "shadow copies 2 of 512 (1 of them dropped), storage " || fail "$("$UMBRA" doctor "$WORK/v")"
-"$UMBRA" list volumes | grep -F "$WORK/v " | grep -qF "attached as $ATTACHED (origin $ORIGIN, front $front), shadow copies 2 of 512" || fail "$("$UMBRA" list volumes)"
+"$UMBRA" list volumes | grep -F "$WORK/v " | grep -qF "attached as $ATTACHED (origin $ORIGIN, front fuse), shadow copies 2 of 512" || fail "$("$UMBRA" list volumes)"
 "$UMBRA" --json list volumes | jq -e ".volumes[] | select(.volume == \"$WORK/v\").attached | .shadows == 1 and .dropped == 1 and .shadows_max == 512 and .limit_bytes == 67108864 and .name == \"$ATTACHED\"" >/dev/null ||
   fail "$("$UMBRA" --json list volumes)"
 "$UMBRA" --json list storage 2>/dev/null >"$WORK/storage" || true
