@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
+#include "common/fd-limit.h"
 #include "common/json.h"
 
 #include <signal.h>
@@ -136,6 +137,7 @@ int main(int argc, char **argv) {
   struct cli cli = {.progress = &progress};
   if (fd_occupy_standard() < 0)
     return STATUS_FAILED;
+  fd_limit_raise();
   if (umbra_client_new(&cli.client) < 0) {
     fputs("umbra: starting: out of memory\n", stderr);
     return STATUS_FAILED;

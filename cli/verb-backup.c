@@ -13,7 +13,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 enum { OPTION_TO = 1, OPTION_TYPE, OPTION_EXCLUDE, OPTION_LABEL, OPTION_ALL_VOLUMES, OPTION_LEVEL, LEVEL_MAX = 19 };
 
@@ -358,15 +357,6 @@ static int take_options(struct cli *cli, struct umbra_set *set, int argc, char *
   return -1;
 }
 
-/* A directory's descriptor is open for each level of the tree. */
-static void allow_descriptors(void) {
-  struct rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-  }
-}
-
 static int run(struct cli *cli, int argc, char **argv) {
   struct request q = {.type = MANIFEST_FULL};
   struct umbra_set *set = NULL;
@@ -380,10 +370,8 @@ static int run(struct cli *cli, int argc, char **argv) {
                  ? backup_target_failed(cli, &err, "finding the sources")
                  : -1;
   }
-  if (status < 0) {
-    allow_descriptors();
+  if (status < 0)
     status = backup(cli, set, &q);
-  }
   umbra_set_free(set);
   backup_sources_done(&q.sources);
   strv_free(q.excludes);

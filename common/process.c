@@ -2,6 +2,7 @@
 #include "common/process.h"
 
 #include "common/cleanup.h"
+#include "common/fd-limit.h"
 #include "common/fd.h"
 
 #include <errno.h>
@@ -44,6 +45,7 @@ __attribute__((noreturn)) static void become(const struct process_options *optio
   (void)close_range(REPORT_FD + 1, ~0U, 0);
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
+  fd_limit_restore();
   (void)execve(options->path, options->arguments, options->environment ? options->environment : environ);
   int error = errno;
   (void)!write(REPORT_FD, &error, sizeof error);

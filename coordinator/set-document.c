@@ -65,20 +65,38 @@ static json_t *shadow_document(const struct set_member *m) {
                    "held", m->hold, "paths", paths);
 }
 
-static int write_memory_file(struct set *s, struct umbra_error *err) {
-  /* A new file each time: a writer may still be reading the old one. */
+static int memory_file(const char *text, struct umbra_error *err) {
   CLEANUP_CLOSE int fd = memfd_create("umbra-set", MFD_CLOEXEC);
+  int r = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+  return r < 0 ? error_code(err, r, "making the document for writers") : take_fd(&fd);
+}
+
+/* A new file each time: a writer may still be reading the old one. */
+static int write_memory_file(struct set *s, struct umbra_error *err) {
+  int fd = memory_file(s->document_text, err);
   if (fd < 0)
-    return error_errno(err, "making the document for writers");
-  int r = fd_write_all(fd, s->document_text, strlen(s->document_text));
-  if (r < 0)
-    return error_code(err, r, "making the document for writers");
+    return fd;
   if (s->document_fd >= 0 && s->document_fd != s->lock_document_fd)
     (void)close(s->document_fd);
-  s->document_fd = take_fd(&fd);
+  s->document_fd = fd;
   /* The first one is the guardian's, which forks later and keeps it. */
   if (s->lock_document_fd < 0)
     s->lock_document_fd = s->document_fd;
+  return 0;
+}
+
+/* Without the writers: a thousand sessions that each read of all the others would take minutes. */
+static int write_session_file(struct set *s, struct umbra_error *err) {
+  CLEANUP_JSON json_t *lean = json_copy(s->document), *set = json_copy(json_object_get(s->document, "set"));
+  (void)json_object_del(set, "writers");
+  (void)json_object_del(lean, "documents");
+  (void)json_object_set(lean, "set", set);
+  CLEANUP_FREE char *text = lean && set ? json_dumps(lean, JSON_COMPACT) : NULL;
+  int fd = text ? memory_file(text, err) : error_code(err, -ENOMEM, "making the document for writers");
+  if (fd < 0)
+    return fd;
+  cleanup_close_fd(&s->session_document_fd);
+  s->session_document_fd = fd;
   return 0;
 }
 
@@ -124,7 +142,8 @@ int set_document_build(struct set *s, struct umbra_error *err) {
   free(s->document_text);
   s->document = document;
   s->document_text = text;
-  return write_memory_file(s, err);
+  int r = write_memory_file(s, err);
+  return r < 0 ? r : write_session_file(s, err);
 }
 
 /* What --require asks for, against what has become. */

@@ -165,6 +165,7 @@ static int involve_writers(struct set *s, struct umbra_error *err) {
     volumes[i] = s->members[i].shadow.volume;
   for (size_t i = 0; i < s->writer_count; i++) {
     struct writer *w = s->writers[i];
+    char title[WRITER_TITLE_BYTES];
     for (size_t j = 0; j < i; j++)
       if (!writer_failed(w) && !writer_failed(s->writers[j]) && w->kind != WRITER_HOOK &&
           s->writers[j]->kind != WRITER_HOOK && strcmp(w->name, s->writers[j]->name) == 0 &&
@@ -175,18 +176,20 @@ static int involve_writers(struct set *s, struct umbra_error *err) {
       continue;
     if (writer_failed(w)) {
       s->degraded = true;
-      coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+      coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", writer_title(w, title), w->path, w->state,
+                       w->failure);
       continue;
     }
     const struct volume *missing = NULL;
-    writer_involve(w, s->volumes, volumes, s->member_count, s->request.scope_paths ? s->request.paths : NULL, &missing);
+    writer_involve(w, s->volumes, volumes, s->member_count, s->request.scope_paths ? s->request.paths : NULL,
+                   &missing);
     if (w->involved && missing) {
       s->degraded = true;
       coordinator_warn(
           s->coordinator,
           "writer '%s' also has files on volume '%s', which is not in the set: its data are not consistent "
           "as a whole (add a path there)",
-          w->name, missing->mount_point);
+          writer_title(w, title), missing->mount_point);
     }
   }
   return 0;
@@ -322,7 +325,8 @@ static int start_guardian(struct set *s, struct umbra_error *err) {
       volumes[n++] = (struct hold_volume){.fd = s->members[i].shadow.volume_fd,
                                           .level = s->members[i].level,
                                           .name = s->members[i].shadow.volume->mount_point};
-  return hold_start(&s->hold, volumes, n, s->coordinator->cancel_event, set_guardian_abort_writers, set_guardian_clean_up, s, err);
+  return hold_start(&s->hold, volumes, n, s->coordinator->cancel_event, set_guardian_abort_writers,
+                    set_guardian_clean_up, s, err);
 }
 
 enum set_event set_queue(struct set *s) {

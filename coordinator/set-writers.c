@@ -38,7 +38,8 @@ static int tell(struct set *s, size_t i, enum writer_event event) {
   struct writer *w = s->writers[i];
   if (event == WRITER_FREEZE)
     w->frozen = true;
-  int r = writer_call(w, event, s->coordinator->loop, s->id, s->document_fd, call_limit_ms(s, w, event), on_called, s,
+  int document_fd = w->kind == WRITER_SESSION ? s->session_document_fd : s->document_fd;
+  int r = writer_call(w, event, s->coordinator->loop, s->id, document_fd, call_limit_ms(s, w, event), on_called, s,
                       &s->calls[i], set_error(s));
   if (r >= 0)
     s->pending_calls++;
@@ -250,13 +251,20 @@ enum set_event set_abort(struct set *s) {
 /* A failure that --require does not allow. */
 static bool too_little(const struct set *s) { return s->request.require == CONSISTENCY_APPLICATION; }
 
+static void warn_of_writer(const struct set *s, const struct writer *w) {
+  char title[WRITER_TITLE_BYTES];
+  coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", writer_title(w, title), w->path, w->state, w->failure);
+}
+
 static void failed_before_instant(struct set *s, size_t i) {
   struct writer *w = s->writers[i];
+  char title[WRITER_TITLE_BYTES];
   s->degraded = true;
-  coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+  warn_of_writer(s, w);
   bool out_of_time = w->reason == UMBRA_REASON_WRITER_TIMEOUT && s->telling == WRITER_FREEZE;
   if (out_of_time || too_little(s))
-    (void)error_set(set_error(s), -EIO, w->reason, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+    (void)error_set(set_error(s), -EIO, w->reason, "writer '%s' (%s) %s: %s", writer_title(w, title), w->path,
+                    w->state, w->failure);
 }
 
 /* What the end of one call means for its writer. */
@@ -318,9 +326,9 @@ static void on_called(struct writer *w, enum writer_event event, void *context) 
       return;
   } else if (writer_failed(w) && (event == WRITER_THAW || event == WRITER_POST_SNAPSHOT)) {
     s->degraded = true;
-    coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+    warn_of_writer(s, w);
   } else if (writer_failed(w) && event == WRITER_BACKUP_COMPLETE)
-    coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", w->name, w->path, w->state, w->failure);
+    warn_of_writer(s, w);
   if (s->pending_calls == 0)
     set_handle(s, step_ended(s, s->telling));
 }

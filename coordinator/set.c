@@ -140,6 +140,7 @@ int set_new(struct coordinator *c, struct set **ret, struct umbra_error *err) {
     return error_code(err, -ENOMEM, "making a set");
   *s = (struct set){.coordinator = c,
                     .document_fd = -1,
+                    .session_document_fd = -1,
                     .lock_document_fd = -1,
                     .journal = {.directory_fd = -1, .lock_fd = -1},
                     .instant = "none"};
@@ -209,6 +210,7 @@ void set_free(struct set *s) {
     (void)close(s->workers_event);
   if (s->document_fd >= 0)
     (void)close(s->document_fd);
+  cleanup_close_fd(&s->session_document_fd);
   if (s->lock_document_fd >= 0)
     (void)close(s->lock_document_fd);
   json_decref(s->document);

@@ -73,7 +73,8 @@ struct set {
   enum writer_event telling; /* what the pending calls tell */
   int level;                 /* while freezing or thawing: the level under way */
   int document_fd;           /* memory file: the set's document, for writers */
-  int lock_document_fd;      /* the same as of queueing, for the guardian's aborts */
+  int session_document_fd;   /* the same without the lists of writers, for sessions */
+  int lock_document_fd;      /* the document as of queueing, for the guardian's aborts */
 
   int workers_event;   /* eventfd: a worker has finished */
   bool workers_active; /* an operation is under way whose end moves the set */

@@ -291,17 +291,22 @@ static int append_document(FILE *out, int document_fd) {
   return 0;
 }
 
-static int compose(struct writer_session *s, enum writer_event event, int document_fd, int64_t limit_ms,
-                   struct umbra_error *err) {
+/* {"event", "limit_ms", "writer": what is known of it, "document": the set's} */
+static int compose(struct writer_session *s, const struct writer *w, enum writer_event event, int document_fd,
+                   int64_t limit_ms, struct umbra_error *err) {
   free(s->line);
   s->line = NULL;
   s->line_written_bytes = s->line_bytes = 0;
+  CLEANUP_JSON json_t *own = writer_describe(w);
   FILE *out = open_memstream(&s->line, &s->line_bytes);
   if (!out)
     return error_errno(err, "telling a writer %s", writer_event_name(event));
-  (void)fprintf(out, "{\"event\": \"%s\", \"limit_ms\": %lld, \"document\": ", writer_event_name(event),
+  (void)fprintf(out, "{\"event\": \"%s\", \"limit_ms\": %lld, \"writer\": ", writer_event_name(event),
                 (long long)limit_ms);
-  int r = append_document(out, document_fd);
+  int r = own && json_dumpf(own, out, JSON_COMPACT) == 0 ? 0 : -ENOMEM;
+  (void)fputs(", \"document\": ", out);
+  if (r >= 0)
+    r = append_document(out, document_fd);
   (void)fputs("}\n", out);
   if (fclose(out) != 0 && r >= 0)
     r = -ENOMEM;
@@ -318,7 +323,7 @@ int writer_session_tell(struct writer *w, enum writer_event event, sd_event *loo
   if (s->ended)
     return error_set(err, -EPIPE, UMBRA_REASON_WRITER, "its session has ended%s%s", s->message_bytes > 0 ? ": " : "",
                      s->message);
-  r = compose(s, event, document_fd, limit_ms, err);
+  r = compose(s, w, event, document_fd, limit_ms, err);
   if (r < 0)
     return r;
   s->event = event;

@@ -48,6 +48,11 @@ static const char *const level_names[WRITER_LEVEL_MAX] = {
     [WRITER_SYSTEM] = "system",
 };
 
+const char *writer_title(const struct writer *w, char buffer[WRITER_TITLE_BYTES]) {
+  (void)snprintf(buffer, WRITER_TITLE_BYTES, "%s%s%s", w->name, w->instance ? " " : "", w->instance ? w->instance : "");
+  return buffer;
+}
+
 const char *writer_event_name(enum writer_event event) { return event_names[event]; }
 const char *writer_level_name(enum writer_level level) { return level_names[level]; }
 

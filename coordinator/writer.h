@@ -71,6 +71,10 @@ struct writer {
   size_t past_count;
 };
 
+/* For messages: "postgresql" or "postgresql 15/main". The buffer is the caller's. */
+enum { WRITER_TITLE_BYTES = 2 * WRITER_NAME_BYTES_MAX + 2 };
+const char *writer_title(const struct writer *w, char buffer[WRITER_TITLE_BYTES]);
+
 const char *writer_event_name(enum writer_event event); /* "prepare-backup" */
 const char *writer_level_name(enum writer_level level); /* "front-end" */
 

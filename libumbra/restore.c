@@ -71,7 +71,8 @@ static int gather(struct restore *restore) {
   struct coordinator *c = restore->client->coordinator;
   int r = limits_load(c->config_dir, &c->limits, &restore->client->error);
   if (r >= 0)
-    r = writers_find(UMBRA_LIBEXEC_DIR, c->config_dir, &restore->writers, &restore->writer_count, &restore->client->error);
+    r = writers_find(UMBRA_LIBEXEC_DIR, c->config_dir, &restore->writers, &restore->writer_count,
+                     &restore->client->error);
   for (size_t i = 0; i < restore->writer_count && r >= 0; i++)
     if (restore->writers[i]->kind == WRITER_EXEC && !writer_failed(restore->writers[i]))
       r = tell(restore, restore->writers[i], WRITER_IDENTIFY, "", -1);
@@ -87,6 +88,7 @@ static int results(struct restore *restore, const json_t *saved_writers, json_t 
   json_array_foreach(saved_writers, i, saved) {
     const struct writer *w = find_writer(restore, saved);
     const struct writer *failed = NULL;
+    char title[WRITER_TITLE_BYTES];
     for (size_t k = 0; k < restore->writer_count && !w; k++)
       if (same_writer(restore->writers[k], saved))
         failed = restore->writers[k];
@@ -96,8 +98,8 @@ static int results(struct restore *restore, const json_t *saved_writers, json_t 
       (void)json_object_set(one, "answers", (w ? w : failed)->answers);
     (void)json_array_append_new(list, one);
     if (failed)
-      r = error_set(&restore->client->error, -EIO, failed->reason, "writer '%s' (%s) %s: %s", failed->name,
-                    failed->path, failed->state, failed->failure);
+      r = error_set(&restore->client->error, -EIO, failed->reason, "writer '%s' (%s) %s: %s",
+                    writer_title(failed, title), failed->path, failed->state, failed->failure);
   }
   return r;
 }

@@ -57,6 +57,7 @@ struct umbra_writer_session {
   const struct umbra_writer *writer;
   const char *instance, *key, *set_id; /* of the environment */
   json_t *document;                    /* of the present event; NULL */
+  json_t *own;                         /* what umbra knows of this instance; NULL */
   char *document_text;
   json_t *answer;    /* what the present event answers */
   char message[512]; /* why it fails */
@@ -79,7 +80,7 @@ const char *umbra_writer_document(const struct umbra_writer_session *s) {
   return s->document_text ? s->document_text : "null";
 }
 
-/* Its own entry in a list of writers of the document; NULL. */
+/* At a restore: its own entry in the document's list of writers; NULL. */
 static const json_t *own_entry(const struct umbra_writer_session *s, const json_t *list) {
   size_t i;
   const json_t *one;
@@ -90,8 +91,7 @@ static const json_t *own_entry(const struct umbra_writer_session *s, const json_
 
 int umbra_writer_set_is_whole(const struct umbra_writer_session *s) {
   const json_t *set = json_object_get(s->document, "set");
-  return json_get_boolean_or(own_entry(s, json_object_get(set, "writers")), "whole", false) &&
-         strcmp(json_get_string_or(set, "instant", ""), "set") == 0;
+  return json_get_boolean_or(s->own, "whole", false) && strcmp(json_get_string_or(set, "instant", ""), "set") == 0;
 }
 
 /* The rest of path below directory, with its slash, or "" for itself; NULL: it is not below. */
@@ -268,6 +268,8 @@ static int handle_line(struct umbra_writer_session *s, const char *line, size_t 
   if (r < 0)
     return umbra_writer_fail(s, r, "%s", err.message[0] ? err.message : "out of memory");
   const char *event = json_get_string_or(told, "event", "");
+  json_decref(s->own);
+  s->own = json_incref(json_object_get(told, "writer"));
   bool overdue = strcmp(event, "thaw") == 0 && s->thaw_by_ns == 0;
   r = perform(s, event, json_get_integer_or(told, "limit_ms", 0));
   if (r >= 0 && overdue)
@@ -356,6 +358,7 @@ int umbra_writer_main(const struct umbra_writer *writer, int argc, char **argv) 
                : strcmp(argv[1], "session") == 0 ? session(&s, out)
                                                  : single_event(&s, argv[1], out);
   json_decref(s.document);
+  json_decref(s.own);
   json_decref(s.answer);
   free(s.document_text);
   free(s.input);

@@ -24,7 +24,7 @@ create() {
   "$UMBRA" --quiet delete --all >/dev/null
   no_process "scripted session"
 }
-no_process() { ! pgrep -f -- "$BUILD/writers/scripted/$1|writers.d/$1" >/dev/null || fail "a process is left: $1"; }
+no_process() { ! pgrep -f -- "^$UMBRA_CONFIG_DIR/writers.d/$1" >/dev/null || fail "a process is left: $1"; }
 state_of() { jq -r --arg i "$1" '.set.writers[] | select(.instance == $i) | .state' "$WORK/set"; }
 
 # Each instance hears everything once and in order, in one process of its own, with its key; front end before back end.
