@@ -302,14 +302,8 @@ static int say_word(const char *directory, const char *word, struct umbra_error 
   (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/supervise", directory);
   CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0 ||
-      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 || send(fd, word, strlen(word), MSG_NOSIGNAL) < 0)
-    return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
-  ssize_t got;
-  /* With a timeout it is not started anew by the kernel, and whoever has had an io_uring may be interrupted. */
-  do
-    got = recv(fd, answer, sizeof answer - 1, 0);
-  while (got < 0 && errno == EINTR);
-  if (got < 0)
+      connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+      send(fd, word, strlen(word), MSG_NOSIGNAL) < 0 || recv(fd, answer, sizeof answer - 1, 0) < 0)
     return error_errno(err, "asking the supervisor at '%s' to %s", directory, word);
   return strcmp(answer, "ok") == 0
              ? 0

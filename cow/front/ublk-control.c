@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,21 +42,44 @@ static int run_command(struct io_uring *ring, int fd, unsigned command, const st
   return r < 0 ? r : cqe->res;
 }
 
-int ublk_control(unsigned command, uint32_t number, void *buffer, size_t bytes, uint64_t word) {
+struct call {
+  unsigned command;
+  struct ublksrv_ctrl_cmd argument;
+  int result;
+};
+
+static void *make_call(void *context) {
+  struct call *call = context;
   struct io_uring_params params = {.flags = IORING_SETUP_SQE128};
   struct io_uring ring;
-  struct ublksrv_ctrl_cmd argument = {.dev_id = number, .queue_id = UINT16_MAX, .len = (uint16_t)bytes};
-  argument.addr = (uint64_t)(uintptr_t)buffer;
-  argument.data[0] = word;
   CLEANUP_CLOSE int fd = open(CONTROL_PATH, O_RDWR | O_CLOEXEC);
-  if (fd < 0)
-    return -errno;
-  int r = io_uring_queue_init_params(2, &ring, &params);
+  call->result = fd < 0 ? -errno : io_uring_queue_init_params(2, &ring, &params);
+  if (call->result < 0)
+    return NULL;
+  call->result = run_command(&ring, fd, call->command, &call->argument);
+  io_uring_queue_exit(&ring);
+  return NULL;
+}
+
+/*
+ * In a thread of its own: whoever has had an io_uring is interrupted some time after its end (io_tctx_exit_cb()), and
+ * the caller takes EINTR for a signal.
+ */
+int ublk_control(unsigned command, uint32_t number, void *buffer, size_t bytes, uint64_t word) {
+  struct call call = {.command = command,
+                      .argument = {.dev_id = number, .queue_id = UINT16_MAX, .len = (uint16_t)bytes}};
+  sigset_t all, before;
+  pthread_t thread;
+  call.argument.addr = (uint64_t)(uintptr_t)buffer;
+  call.argument.data[0] = word;
+  (void)sigfillset(&all);
+  (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the caller's */
+  int r = -pthread_create(&thread, NULL, make_call, &call);
+  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (r < 0)
     return r;
-  r = run_command(&ring, fd, command, &argument);
-  io_uring_queue_exit(&ring);
-  return r < 0 ? r : 0;
+  (void)pthread_join(thread, NULL);
+  return call.result < 0 ? call.result : 0;
 }
 
 /* Its device has no fixed number, so that nothing loads it when it is opened. */

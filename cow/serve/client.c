@@ -58,11 +58,7 @@ int cow_client_connect(const char *directory, int *ret_fd, struct umbra_error *e
 
 static int receive(int fd, char *buffer, size_t bytes, int timeout_ms) {
   struct pollfd p = {.fd = fd, .events = POLLIN};
-  int n;
-  /* Whoever has had an io_uring may be interrupted without a signal. */
-  do
-    n = poll(&p, 1, timeout_ms);
-  while (n < 0 && errno == EINTR);
+  int n = poll(&p, 1, timeout_ms);
   if (n == 0)
     return -ETIMEDOUT;
   ssize_t got = n < 0 ? -1 : recv(fd, buffer, bytes, 0);
