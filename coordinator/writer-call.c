@@ -31,7 +31,7 @@ struct writer_call {
   size_t output_bytes;
   char message[WRITER_MESSAGE_BYTES_MAX];
   size_t message_bytes;
-  int64_t limit_ms;
+  int64_t limit_ms, began_ns;
   sd_event_source *on_exit, *on_stdout, *on_stderr, *on_deadline;
 };
 
@@ -67,6 +67,7 @@ static void finish(struct writer_call *c) {
   struct writer *w = c->writer;
   enum writer_event event = c->event;
   void *context = c->context;
+  w->event_ns[event] = clock_monotonic_ns() - c->began_ns;
   call_free(c);
   done(w, event, context);
 }
@@ -343,6 +344,7 @@ int writer_call(struct writer *w, enum writer_event event, sd_event *loop, const
                             .done = done,
                             .context = context,
                             .limit_ms = limit_ms,
+                            .began_ns = clock_monotonic_ns(),
                             .process = {.pidfd = -1},
                             .stdout_fd = -1,
                             .stderr_fd = -1};

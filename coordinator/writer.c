@@ -4,6 +4,7 @@
 #include "coordinator/writer-session.h"
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/json.h"
 
 #include <errno.h>
@@ -49,7 +50,8 @@ static const char *const level_names[WRITER_LEVEL_MAX] = {
 };
 
 const char *writer_title(const struct writer *w, char buffer[WRITER_TITLE_BYTES]) {
-  (void)snprintf(buffer, WRITER_TITLE_BYTES, "%s%s%s", w->name, w->instance ? " " : "", w->instance ? w->instance : "");
+  (void)snprintf(buffer, WRITER_TITLE_BYTES, "%s%s%s", w->name, w->instance ? " " : "",
+                 w->instance ? w->instance : "");
   return buffer;
 }
 
@@ -442,9 +444,17 @@ void writer_involve(struct writer *w, const struct volume_table *table, const st
 *ret_missing = w->involved ? missing : NULL;
 }
 
+static json_t *describe_timings(const struct writer *w) {
+  json_t *timings = json_object();
+  for (int i = WRITER_PREPARE_BACKUP; i < WRITER_EVENT_MAX; i++)
+    if (w->event_ns[i] > 0)
+      (void)json_object_set_new(timings, event_names[i], json_real(clock_ns_to_ms(w->event_ns[i])));
+  return timings;
+}
+
 json_t *writer_describe(const struct writer *w) {
-  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b}", "name", w->name, "instance", w->instance,
+  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b, s:o}", "name", w->name, "instance", w->instance,
                    "level", level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL,
                    "reason", writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path),
-                   "involved", w->involved, "whole", w->whole);
+                   "involved", w->involved, "whole", w->whole, "timings_ms", describe_timings(w));
 }

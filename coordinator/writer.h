@@ -61,6 +61,7 @@ struct writer {
   bool involved;                          /* takes part in this set */
   bool told;                              /* was told something that an abort or a shutdown has to end */
   bool frozen;                            /* freeze was begun and neither thaw nor abort has ended */
+  int64_t event_ns[WRITER_EVENT_MAX];     /* how long each event took, as seen from here; 0: not told */
   const char *state;                      /* "stable", "waiting-for-thaw", "failed-at-freeze"… static text */
   enum umbra_reason reason;               /* why it failed; UMBRA_REASON_NONE: it has not */
   char failure[WRITER_MESSAGE_BYTES_MAX]; /* the same in words */
@@ -110,7 +111,7 @@ static inline bool writer_failed(const struct writer *w) { return w->reason != U
 void writer_involve(struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
                     size_t volume_count, char *const *paths, const struct volume **ret_missing);
 
-/* {"name", "instance", "level", "state", "failure", "reason", "path"}. */
+/* {"name", "instance", "level", "state", "failure", "reason", "path", "involved", "whole", "timings_ms": {EVENT: …}}. */
 json_t *writer_describe(const struct writer *w);
 
 #endif

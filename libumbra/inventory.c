@@ -3,11 +3,11 @@
 #include "libumbra/attached.h"
 #include "libumbra/condition.h"
 #include "libumbra/handles.h"
+#include "libumbra/writers.h"
 #include "libumbra/reverting.h"
 
 #include "coordinator/catalog.h"
 #include "coordinator/journal.h"
-#include "coordinator/writer-call.h"
 
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -211,45 +211,6 @@ int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t c
   return r < 0 ? r : client_return_json(client, json_pack("{s:O}", "volumes", list), ret_json);
 }
 
-/* ---- writers ---- */
-
-static void on_identified(struct writer *w, enum writer_event event, void *context) {
-  (void)w;
-  (void)event;
-  (*(size_t *)context)--;
-}
-
-static int list_writers(struct umbra_client *client, json_t **ret) {
-  struct coordinator *c = client->coordinator;
-  struct writer **writers = NULL;
-  size_t count = 0, pending = 0;
-  int r = limits_load(c->config_dir, &c->limits, &client->error);
-  if (r >= 0)
-    r = writers_find(UMBRA_LIBEXEC_DIR, c->config_dir, &writers, &count, &client->error);
-  for (size_t i = 0; i < count && r >= 0; i++)
-    if (writers[i]->kind == WRITER_EXEC && !writer_failed(writers[i])) {
-      r = writer_call(writers[i], WRITER_IDENTIFY, c->loop, "", -1, c->limits.prepare_ms, on_identified, &pending,
-                      NULL, &client->error);
-      pending += r >= 0;
-    }
-  while (pending > 0 && sd_event_run(c->loop, UINT64_MAX) >= 0)
-    ;
-  if (r >= 0)
-    r = writers_spread(&writers, &count, &client->error);
-  json_t *list = json_array();
-  for (size_t i = 0; i < count && r >= 0; i++) {
-    json_t *one = writer_describe(writers[i]);
-    static const char *const kinds[] = {[WRITER_EXEC] = "exec", [WRITER_HOOK] = "hook", [WRITER_SESSION] = "session"};
-    (void)json_object_set_new(one, "kind", json_string(kinds[writers[i]->kind]));
-    if (writers[i]->metadata)
-      (void)json_object_set(one, "metadata", writers[i]->metadata);
-    (void)json_array_append_new(list, one);
-  }
-  writers_free(writers, count);
-  *ret = list;
-  return r;
-}
-
 /* ---- storage ---- */
 
 static json_t *storage_line(json_t *list, const char *directory) {
@@ -338,7 +299,7 @@ static const struct {
   int (*list)(struct umbra_client *client, json_t **ret);
 } lists[] = {
     {"sets", list_sets},           {"shadows", list_shadows}, {"volumes", list_volumes},
-    {"providers", list_providers}, {"writers", list_writers}, {"storage", list_storage},
+    {"providers", list_providers}, {"writers", writers_list}, {"storage", list_storage},
 };
 
 int umbra_list(struct umbra_client *client, const char *what, char **ret_json) {

@@ -134,6 +134,16 @@ void umbra_set_free(struct umbra_set *set); /* NULL is fine. Auto-release sets g
  */
 int umbra_restore_event(struct umbra_client *client, const char *event, const char *components, char **ret_json);
 
+/* ---- writers ---- */
+/*
+ * Leads the instances of a writer through a whole set, of which no shadow copy is made. *ret_json (may be NULL; caller frees):
+ * {"hold_ms", "freeze_ms", "writers": [as in umbra_set_document(), with "timings_ms": {EVENT: …}]}. 1: one of them failed.
+ */
+int umbra_writer_test(struct umbra_client *client, const char *name, char **ret_json);
+
+/* name: of the program in CONFIG/writers.d, or of one that came with umbra. What is disabled is not asked and takes no part. */
+int umbra_writer_enable(struct umbra_client *client, const char *name, int enable);
+
 /* ---- attached volumes ---- */
 /*
  * Attaches block device to umbra as name (letters, digits, "._-", at most 63): the volume is then used through *ret_path (/dev/umbra/NAME;
