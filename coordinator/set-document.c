@@ -104,7 +104,7 @@ static json_t *writers_document(const struct set *s, bool with_metadata) {
   json_t *list = json_array();
   for (size_t i = 0; i < s->writer_count; i++) {
     const struct writer *w = s->writers[i];
-    if (!w->involved && !writer_failed(w))
+    if (!w->involved && (w->metadata || !writer_failed(w)))
       continue;
     if (s->request.writers && !strv_contains(s->request.writers, w->name))
       continue;

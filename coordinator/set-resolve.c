@@ -174,15 +174,19 @@ static int involve_writers(struct set *s, struct umbra_error *err) {
                     s->writers[j]->name, s->writers[j]->path);
     if (!is_chosen(s, w))
       continue;
+    const struct volume *missing = NULL;
+    /* Who could not even say what it has files on may have some here. */
+    if (w->metadata || !writer_failed(w))
+      writer_involve(w, s->volumes, volumes, s->member_count, s->request.scope_paths ? s->request.paths : NULL,
+                     &missing);
+    if (w->metadata && !w->involved)
+      continue;
     if (writer_failed(w)) {
       s->degraded = true;
       coordinator_warn(s->coordinator, "writer '%s' (%s) %s: %s", writer_title(w, title), w->path, w->state,
                        w->failure);
       continue;
     }
-    const struct volume *missing = NULL;
-    writer_involve(w, s->volumes, volumes, s->member_count, s->request.scope_paths ? s->request.paths : NULL,
-                   &missing);
     if (w->involved && missing) {
       s->degraded = true;
       coordinator_warn(

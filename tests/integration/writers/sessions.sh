@@ -53,6 +53,11 @@ create
 grep -q "its server does not answer" "$WORK/messages" || fail "$(cat "$WORK/messages")"
 [ "$(state_of two)" = stable ] || fail "$(cat "$WORK/set")"
 
+# ... unless all its files are elsewhere: then it is nobody's business here.
+script '{}' '[{"instance": "one", "failure": "its server does not answer", "components": [{"name": "data", "files": [{"path": "'"$WORK"'/elsewhere"}]}]}, {"instance": "two"}]'
+create
+[ "$STATUS" = 0 ] && [ ! -s "$WORK/messages" ] || fail "status $STATUS: $(cat "$WORK/messages")"
+
 # What one does wrong at freeze: it is out and named, has heard abort if it still could, and the other went through all of it.
 wrong() { # WHAT WORDS
   script "{\"freeze@one\": $1}"
