@@ -114,6 +114,14 @@ static int read_entries(struct set_directory *d, struct umbra_error *err) {
   return 0;
 }
 
+/* The folder of one backup, named in place of the directory that it is in. */
+static int refuse_backup(const struct set_directory *d, struct umbra_error *err) {
+  if (faccessat(d->fd, MANIFEST_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+    return 0;
+  return error_set(err, -EINVAL, UMBRA_REASON_INVALID,
+                   "'%s' is itself one backup of a backup set directory: say DIRECTORY@BACKUP", d->path);
+}
+
 int set_directory_open(const char *path, bool create, struct set_directory *ret, struct umbra_error *err) {
   struct set_directory d = {.fd = -1, .lock_fd = -1, .path = strdup(path)};
   int r = d.path ? 0 : error_code(err, -ENOMEM, "opening '%s'", path);
@@ -124,7 +132,9 @@ int set_directory_open(const char *path, bool create, struct set_directory *ret,
   }
   if (r == 0) {
     d.fd = fd_open_directory(path);
-    r = d.fd < 0 ? error_code(err, d.fd, "opening backup set directory '%s'", path) : read_entries(&d, err);
+    r = d.fd < 0 ? error_code(err, d.fd, "opening backup set directory '%s'", path) : refuse_backup(&d, err);
+    if (r == 0)
+      r = read_entries(&d, err);
   }
   if (r < 0)
     set_directory_close(&d);

@@ -17,13 +17,13 @@ static const struct option options[] = {
 };
 
 static int delete_all(struct cli *cli) {
-  size_t count = 0;
-  int r = umbra_delete_all(cli->client, &count);
-  if (cli->json) {
-    CLEANUP_JSON json_t *document = json_pack("{s:I}", "deleted", (json_int_t)count);
+  char *text = NULL;
+  int r = umbra_delete_all(cli->client, &text);
+  CLEANUP_JSON json_t *document = text ? cli_parse(text) : NULL;
+  if (cli->json && document)
     cli_print_json(document);
-  } else if (!cli->quiet)
-    printf("deleted %zu sets\n", count);
+  else if (!cli->quiet && document)
+    printf("deleted %zu sets\n", json_array_size(json_object_get(document, "deleted")));
   return r < 0 ? cli_failed(cli, "deleting all sets") : STATUS_DONE;
 }
 
@@ -32,7 +32,7 @@ static int delete_oldest(struct cli *cli, const char *path) {
   if (umbra_delete_oldest(cli->client, path, &id) < 0)
     return cli_failed(cli, "deleting the oldest set of '%s'", path);
   if (cli->json) {
-    CLEANUP_JSON json_t *document = json_pack("{s:s}", "deleted", id);
+    CLEANUP_JSON json_t *document = json_pack("{s:[s]}", "deleted", id);
     cli_print_json(document);
   } else if (!cli->quiet)
     printf("deleted %s\n", id);

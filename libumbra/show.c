@@ -307,23 +307,23 @@ int umbra_delete(struct umbra_client *client, const char *id) {
   return r < 0 ? r : delete_entry(client, entry, shadow_id);
 }
 
-int umbra_delete_all(struct umbra_client *client, size_t *ret_count) {
-  CLEANUP_JSON json_t *entries = NULL;
+int umbra_delete_all(struct umbra_client *client, char **ret_json) {
+  CLEANUP_JSON json_t *entries = NULL, *deleted = json_array();
   int r = client_prepare(client);
   if (r >= 0)
     r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);
   size_t i;
   json_t *entry;
-  if (ret_count)
-    *ret_count = 0;
   json_array_foreach(entries, i, entry) {
+    CLEANUP_JSON json_t *id = json_incref(json_object_get(json_object_get(entry, "set"), "id"));
     int one = delete_entry(client, entry, NULL);
     if (one < 0)
       r = one;
-    else if (ret_count)
-      (*ret_count)++;
+    else
+      (void)json_array_append(deleted, id);
   }
-  return r;
+  int told = ret_json ? client_return_json(client, json_pack("{s:O}", "deleted", deleted), ret_json) : 0;
+  return r < 0 ? r : told;
 }
 
 int umbra_delete_oldest(struct umbra_client *client, const char *path, char **ret_id) {

@@ -66,7 +66,8 @@ int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t c
 
 /* Removes a set (id, unique prefix or label), or one shadow copy of it (id or unique prefix). */
 int umbra_delete(struct umbra_client *client, const char *id);
-int umbra_delete_all(struct umbra_client *client, size_t *ret_count);
+/* All sets. *ret_json (may be NULL; also when some could not be removed): {"deleted": [ids]}. */
+int umbra_delete_all(struct umbra_client *client, char **ret_json);
 int umbra_delete_oldest(struct umbra_client *client, const char *path, char **ret_id);
 
 /* Cleans up after coordinators that died: thaws, unmounts, removes. Every other call does so by itself, too. */

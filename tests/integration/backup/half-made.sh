@@ -87,3 +87,7 @@ grep -q "$WORK/nothing" "$WORK/log" || fail "the missing source is not named"
 ! "$BACKUP_LIVE" "$tree/file1/target" full "$tree" 2>"$WORK/log" || fail "a target below a file"
 grep -q "$tree/file1/target" "$WORK/log" || fail "the target is not named"
 [ -z "$(find "$WORK/target" -name '.partial-*' -print -quit)" ] || fail "a partial folder was left"
+
+# One backup's own folder in the place of the directory: said, with what is meant.
+! "$UMBRA" ls "$(dirname "$(find "$WORK" -name backup.json | head -1)")" 2>"$WORK/messages" || fail "a backup's folder is no backup set directory"
+grep -q "is itself one backup of a backup set directory: say DIRECTORY@BACKUP" "$WORK/messages" || fail "$(cat "$WORK/messages")"

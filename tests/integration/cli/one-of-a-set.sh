@@ -52,3 +52,10 @@ deleted=$("$UMBRA" delete --json nowhere "${two:0:8}" 2>"$WORK/messages") && fai
 [ "$(jq -c . <<<"$deleted")" = "{\"deleted\":[\"$two\"]}" ] || fail "delete --json: $deleted"
 grep -q "deleting 'nowhere'" "$WORK/messages" || fail "not said: $(cat "$WORK/messages")"
 [ "$("$UMBRA" list sets --json | jq '.sets | length')" = 0 ] || fail "the set is still listed"
+
+# The other two ways to say which: the same words of what is gone.
+one=$("$UMBRA" --quiet --json create --provider null --no-writers "$WORK/one" | jq -r .set.id)
+two=$("$UMBRA" --quiet --json create --provider null --no-writers "$WORK/one" | jq -r .set.id)
+[ "$("$UMBRA" delete --json --oldest "$WORK/one" | jq -c .)" = "{\"deleted\":[\"$one\"]}" ] || fail "delete --oldest --json"
+[ "$("$UMBRA" delete --json --all | jq -c .)" = "{\"deleted\":[\"$two\"]}" ] || fail "delete --all --json"
+[ "$("$UMBRA" delete --json --all | jq -c .)" = '{"deleted":[]}' ] || fail "delete --all --json of nothing"
