@@ -171,20 +171,13 @@ static const struct {
   const char *name;
   take_option take;
 } options[] = {
-    {"provider", take_provider},
-    {"storage", take_storage},
-    {"storage-max", take_storage_max},
-    {"label", take_label},
-    {"require", take_require},
-    {"writers", take_writers},
-    {"writer", take_writer},
-    {"auto-release", take_auto_release},
-    {"persistent", take_persistent},
-    {"read-write", take_read_write},
-    {"repair", take_repair},
-    {"scope", take_scope},
-    {"backup-type", take_backup_type},
-    {"components", take_components},
+    {"provider", take_provider},       {"storage", take_storage},
+    {"storage-max", take_storage_max}, {"label", take_label},
+    {"require", take_require},         {"writers", take_writers},
+    {"writer", take_writer},           {"auto-release", take_auto_release},
+    {"persistent", take_persistent},   {"read-write", take_read_write},
+    {"repair", take_repair},           {"scope", take_scope},
+    {"backup-type", take_backup_type}, {"components", take_components},
 };
 
 int umbra_set_option(struct umbra_set *set, const char *name, const char *value) {
@@ -243,6 +236,40 @@ int umbra_set_open_shadow(struct umbra_set *set, size_t index) {
   if (fd < 0)
     return error_prefix(err, fd, "showing the shadow copy of '%s'", m->shadow.volume->mount_point);
   return open_mount_root(fd, m, err);
+}
+
+/* Where path lies below directory; "." for itself, NULL: elsewhere. */
+static const char *below(const char *path, const char *directory) {
+  size_t length = strcmp(directory, "/") == 0 ? 0 : strlen(directory);
+  if (strncmp(path, directory, length) != 0 || (path[length] != '/' && path[length] != 0))
+    return NULL;
+  return path[length] && path[length + 1] ? path + length + 1 : ".";
+}
+
+int umbra_set_open_path(struct umbra_set *set, const char *path) {
+  struct umbra_error *err = &set->client->error;
+  const struct volume *volume = NULL;
+  CLEANUP_FREE char *real = NULL;
+  error_clear(err);
+  if (!has_shadows(set))
+    return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "opening a shadow copy that is not there");
+  int r = volume_table_lookup(set->set->volumes, path, &volume, &real, err);
+  if (r < 0)
+    return r;
+  size_t i = 0;
+  while (i < set->set->member_count && strcmp(set->set->members[i].shadow.volume->key, volume->key) != 0)
+    i++;
+  if (i == set->set->member_count)
+    return error_set(err, -ENOENT, UMBRA_REASON_NOT_FOUND, "'%s' is on volume '%s', which is not in the set", path,
+                     volume->mount_point);
+  const char *relative = below(real, volume->mount_point);
+  if (!relative)
+    return error_set(err, -EXDEV, UMBRA_REASON_INVALID, "'%s' is not reached through '%s'", path,
+                     volume->mount_point);
+  CLEANUP_CLOSE int root = umbra_set_open_shadow(set, i);
+  int fd = root < 0 ? root : openat(root, relative, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  return root >= 0 && fd < 0 ? error_errno(err, "opening '%s' in the shadow copy of '%s'", path, volume->mount_point)
+                             : fd;
 }
 
 /* Who read a shadow copy that was dropped under him saw nothing but an I/O error. */

@@ -115,6 +115,9 @@ size_t umbra_set_shadow_count(const struct umbra_set *set);
  */
 int umbra_set_open_shadow(struct umbra_set *set, size_t index);
 
+/* The same for one path of the live system, as it was: a file or directory of the set's volumes, open for reading. */
+int umbra_set_open_path(struct umbra_set *set, const char *path);
+
 /* Tells the writers how the backup went (backup-complete). Once. */
 int umbra_set_complete(struct umbra_set *set, int succeeded);
 
