@@ -85,17 +85,45 @@ static bool keep_existing(void *userdata, const char *path) {
 
 /* ---- events ---- */
 
+/* backup.json, and what of it comes back where. NULL: out of memory. */
+static char *event_document(const struct restoration *o, const json_t *manifest) {
+  CLEANUP_JSON json_t *document = json_copy((json_t *)manifest), *how = json_object(), *paths = json_array();
+  if (strcmp(o->root, "/") != 0)
+    (void)json_object_set_new(how, "to", json_path(o->root));
+  for (size_t i = 0; i < strv_count(o->paths); i++)
+    (void)json_array_append_new(paths, json_path(o->paths[i]));
+  if (strv_count(o->paths) > 0)
+    (void)json_object_set(how, "paths", paths);
+  (void)json_object_set(document, "restore", how);
+  return json_dumps(document, JSON_COMPACT);
+}
+
+/* What they have to say about it: "message" of their answers. */
+static void print_messages(const struct cli *cli, const char *event, const char *answers) {
+  CLEANUP_JSON json_t *document = NULL;
+  size_t i;
+  json_t *writer;
+  if (cli->quiet || json_parse(answers, strlen(answers), "answers", &document, NULL) < 0)
+    return;
+  json_array_foreach(json_object_get(document, "writers"), i, writer) {
+    const json_t *answer = json_object_get(json_object_get(writer, "answers"), event);
+    const char *message = json_get_string_or(answer, "message", NULL),
+               *instance = json_get_string_or(writer, "instance", NULL);
+    if (message)
+      fprintf(stderr, "umbra: writer '%s'%s%s: %s\n", json_get_string_or(writer, "name", ""), instance ? " " : "",
+              instance ? instance : "", message);
+  }
+}
+
 static int tell_writers(const struct cli *cli, const struct restoration *o, const json_t *manifest,
                         const char *event) {
   if (o->no_writers || json_array_size(json_object_get(manifest, "writers")) == 0)
     return STATUS_DONE;
-  CLEANUP_JSON json_t *document = json_copy((json_t *)manifest);
-  if (strcmp(o->root, "/") != 0)
-    (void)json_object_set_new(document, "restore", json_pack("{s:o}", "to", json_path(o->root)));
-  CLEANUP_FREE char *text = json_dumps(document, JSON_COMPACT);
-  if (!text || umbra_restore_event(cli->client, event, text, NULL) < 0)
-    return cli_failed(cli, "telling the writers %s", event);
-  return STATUS_DONE;
+  CLEANUP_FREE char *text = event_document(o, manifest), *answers = NULL;
+  bool told = text && umbra_restore_event(cli->client, event, text, &answers) >= 0;
+  if (answers)
+    print_messages(cli, event, answers);
+  return told ? STATUS_DONE : cli_failed(cli, "telling the writers %s", event);
 }
 
 /* ---- the restore ---- */
@@ -137,8 +165,11 @@ static int restore(struct cli *cli, const struct backup_target *target, const st
   };
   int64_t began_ns = clock_monotonic_ns();
   int status = tell_writers(cli, o, manifest, "pre-restore");
-  if (status != STATUS_DONE)
+  if (status != STATUS_DONE) {
+    /* Those that did not refuse have stopped their services for it. */
+    (void)tell_writers(cli, o, manifest, "post-restore");
     return status;
+  }
   int r = backup_restore(&options_of, &listener, &totals, &err);
   progress_clear(cli->progress);
   if (r < 0)

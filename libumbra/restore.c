@@ -47,10 +47,37 @@ static bool same_writer(const struct writer *w, const json_t *saved) {
          strcmp(w->instance ? w->instance : "", instance) == 0;
 }
 
-/* Who does not know of other places than the original one is not to stop its service for a restore to one. */
-static bool hears(const struct writer *w, const json_t *document) {
-  return !json_object_get(json_object_get(document, "restore"), "to") ||
-         json_get_boolean_or(w->metadata, "new_target", false);
+static bool below(const char *path, const char *directory) {
+  size_t length = strcmp(directory, "/") == 0 ? 0 : strlen(directory);
+  return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == 0);
+}
+
+/* True if files at, below or above one of the paths are the writer's. */
+static bool concerned(const json_t *saved, const json_t *paths) {
+  const json_t *components = json_object_get(json_object_get(saved, "metadata"), "components");
+  size_t i, j, k;
+  json_t *component, *set, *one;
+  json_array_foreach(components, i, component) {
+    json_array_foreach(json_object_get(component, "files"), j, set) {
+      json_array_foreach(paths, k, one) {
+        CLEANUP_FREE char *its = NULL, *path = NULL;
+        if (json_path_value(json_object_get(set, "path"), &its) >= 0 && json_path_value(one, &path) >= 0 &&
+            (below(its, path) || below(path, its)))
+          return true;
+      }
+    }
+  }
+  return json_array_size(components) == 0;
+}
+
+/*
+ * Nobody stops a service for files that are not its own, and who does not know of other places than the original one
+ * none for a restore to one.
+ */
+static bool hears(const struct writer *w, const json_t *saved, const json_t *document) {
+  const json_t *how = json_object_get(document, "restore"), *paths = json_object_get(how, "paths");
+  return (!paths || concerned(saved, paths)) &&
+         (!json_object_get(how, "to") || json_get_boolean_or(w->metadata, "new_target", false));
 }
 
 /* The present writer that a saved document speaks of; NULL if it does not run here. */
@@ -123,7 +150,7 @@ int umbra_restore_event(struct umbra_client *client, const char *event, const ch
   for (i = 0; i < json_array_size(saved_writers) && r >= 0; i++) {
     saved = json_array_get(saved_writers, i);
     struct writer *w = find_writer(&restore, saved);
-    if (w && hears(w, document))
+    if (w && hears(w, saved, document))
       r = tell(&restore, w, pre ? WRITER_PRE_RESTORE : WRITER_POST_RESTORE, id, fd);
   }
   wait_for_calls(&restore);

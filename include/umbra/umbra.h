@@ -133,8 +133,10 @@ void umbra_set_free(struct umbra_set *set); /* NULL is fine. Auto-release sets g
 /* ---- restore ---- */
 /*
  * Tells the writers named in components (JSON, the backup components document of the backup) "pre-restore" or
- * "post-restore". *ret_json (may be NULL): what each answered.  Files that come back to another place than they came
- * from: the document's "restore" is {"to": ROOT}, and only writers that know of new targets are told.
+ * "post-restore". *ret_json (may be NULL): what each answered.  The document's "restore" says what comes back, and where:
+ * {"to": ROOT}: not to where it came from; only writers that know of new targets are told.  {"paths": […]}: only these;
+ * only writers that have files at, below or above them are told.  Who was told pre-restore is owed post-restore, also
+ * when another one refused.
  */
 int umbra_restore_event(struct umbra_client *client, const char *event, const char *components, char **ret_json);
 

@@ -28,8 +28,9 @@ DOCUMENT
     ;;
   post-snapshot) cat >"$WORK/document"; echo '{"stamp": "log-17"}' ;;
   backup-complete) jq -r .set.succeeded >>"$WORK/events" ;;
-  *) cat >/dev/null ;;
+  *) cat >"$WORK/document-\$1" ;;
 esac
+[ ! -e "$WORK/say-at-\$1" ] || echo "{\"message\": \"\$(cat "$WORK/say-at-\$1")\"}"
 [ -e "$WORK/fail-at-\$1" ] && { echo "no disk for \$1" >&2; exit 1; }
 [ "\$1" = identify ] || echo "\$1" >>"$WORK/events"
 END
@@ -60,6 +61,20 @@ grep -q '1 existing kept' "$WORK/said" || fail "what was kept is not said"
 rm "$data/conf/local"
 umbra restore "$WORK/target" >/dev/null && [ "$(cat "$data/conf/local")" = set ] || fail "what was missing did not come back"
 
+# Of files that are not its own it hears nothing; of its own, that it is these.
+: >"$WORK/events"
+echo other >"$data/other"
+umbra backup "$data" --to "$WORK/other-set" >/dev/null || fail "the backup failed"
+: >"$WORK/events"
+umbra restore "$WORK/other-set" "$data/other" >/dev/null || fail "restore failed"
+! grep -q restore "$WORK/events" || fail "told of somebody else's file"
+echo saying >"$WORK/say-at-post-restore"
+"$UMBRA" restore "$WORK/other-set" "$data/db/table" >/dev/null 2>"$WORK/log" || fail "restore failed"
+[ "$(grep restore "$WORK/events" | tr '\n' ' ')" = "pre-restore post-restore " ] || fail "events: $(cat "$WORK/events")"
+[ "$(jq -c .restore "$WORK/document-post-restore")" = "{\"paths\":[\"$data/db/table\"]}" ] || fail "$(jq -c .restore "$WORK/document-post-restore")"
+grep -q "writer 'shop': saying" "$WORK/log" || fail "what it says is not shown: $(cat "$WORK/log")"
+rm "$WORK/say-at-post-restore"
+
 # Elsewhere nobody has to be told.
 : >"$WORK/events"
 umbra restore "$WORK/target" --to "$WORK/out" >/dev/null || fail "restore failed"
@@ -72,6 +87,7 @@ echo live >"$data/db/table"
 ! umbra restore "$WORK/target" >/dev/null 2>"$WORK/log" || fail "restored against the writer's will"
 grep -q "shop.*no disk for pre-restore" "$WORK/log" || { cat "$WORK/log"; fail "the writer is not named"; }
 [ "$(cat "$data/db/table")" = live ] || fail "files were restored all the same"
+[ "$(tail -n 1 "$WORK/events")" = post-restore ] || fail "it was left as it had made itself ready: $(cat "$WORK/events")"
 
 # Less than it promised: status 3, and the backup says so.
 touch "$WORK/fail-at-freeze"
