@@ -94,7 +94,29 @@ static int memory_file(const char *text, struct umbra_error *err) {
   return r < 0 ? error_code(err, r, "making the document for writers") : take_fd(&fd);
 }
 
-static int gather(struct restore *restore) {
+/*
+ * An instance that is not there at the moment, since its service was ended for the restore, is what it was at the
+ * backup, as long as its program is there.
+ */
+static void add_absent(struct restore *restore, const json_t *saved) {
+  const json_t *metadata = json_object_get(saved, "metadata"), *present;
+  if (!json_get_boolean_or(metadata, "session", false))
+    return;
+  for (size_t i = 0; i < restore->writer_count; i++) {
+    const struct writer *w = restore->writers[i];
+    size_t k;
+    bool there = false;
+    if (!w->instances || writer_failed(w) || strcmp(w->name, json_get_string_or(saved, "name", "")) != 0)
+      continue;
+    json_array_foreach(w->instances, k, present)
+      there = there || strcmp(json_get_string_or(present, "instance", ""),
+                              json_get_string_or(saved, "instance", "")) == 0;
+    if (!there)
+      (void)json_array_append_new(w->instances, json_deep_copy(metadata));
+  }
+}
+
+static int gather(struct restore *restore, const json_t *saved_writers) {
   struct coordinator *c = restore->client->coordinator;
   int r = limits_load(c->config_dir, &c->limits, &restore->client->error);
   if (r >= 0)
@@ -104,6 +126,10 @@ static int gather(struct restore *restore) {
     if (restore->writers[i]->kind == WRITER_EXEC && !writer_failed(restore->writers[i]))
       r = tell(restore, restore->writers[i], WRITER_IDENTIFY, "", -1);
   wait_for_calls(restore);
+  size_t k;
+  const json_t *saved;
+  json_array_foreach(saved_writers, k, saved)
+    add_absent(restore, saved);
   return r < 0 ? r : writers_spread(&restore->writers, &restore->writer_count, &restore->client->error);
 }
 
@@ -145,7 +171,7 @@ int umbra_restore_event(struct umbra_client *client, const char *event, const ch
   char id[ID_TEXT_BYTES];
   id_new(id);
   CLEANUP_CLOSE int fd = memory_file(components, &client->error);
-  r = fd < 0 ? fd : json_array_size(saved_writers) > 0 ? gather(&restore) : 0;
+  r = fd < 0 ? fd : json_array_size(saved_writers) > 0 ? gather(&restore, saved_writers) : 0;
   size_t i;
   for (i = 0; i < json_array_size(saved_writers) && r >= 0; i++) {
     saved = json_array_get(saved_writers, i);
