@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "writers/redis/instance.h"
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/process.h"
+#include "writers/redis/listeners.h"
+#include "writers/redis/password.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
+
+void instance_done(struct instance *i) {
+  char **owned[] = {&i->socket,           &i->host,        &i->unit,        &i->directory, &i->rdb,
+                    &i->append_directory, &i->append_file, &i->cluster_file};
+  for (size_t k = 0; k < sizeof owned / sizeof *owned; k++) {
+    free(*owned[k]);
+    *owned[k] = NULL;
+  }
+}
+
+/* ---- finding ---- */
+
+static bool is_server(pid_t pid) {
+  char path[64], name[32] = "";
+  (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+  CLEANUP_FCLOSE FILE *file = fopen(path, "re");
+  return file && fgets(name, sizeof name, file) &&
+         (strcmp(name, "redis-server\n") == 0 || strcmp(name, "valkey-server\n") == 0);
+}
+
+static int describe_process(pid_t pid, struct instance *ret) {
+  char path[64], line[PATH_MAX];
+  struct stat st;
+  (void)snprintf(path, sizeof path, "/proc/%d", (int)pid);
+  if (stat(path, &st) < 0 || process_start_ticks(pid, &ret->start_ticks) < 0)
+    return -ESRCH;
+  ret->pid = pid;
+  ret->user = st.st_uid;
+  ret->group = st.st_gid;
+  (void)snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+  CLEANUP_FCLOSE FILE *file = fopen(path, "re");
+  while (file && !ret->unit && fgets(line, sizeof line, file)) {
+    line[strcspn(line, "\n")] = '\0';
+    const char *unit = strrchr(line, '/'), *end = unit ? strstr(unit, ".service") : NULL;
+    if (end && end[strlen(".service")] == '\0' && !(ret->unit = strdup(unit + 1)))
+      return -ENOMEM;
+  }
+  return 0;
+}
+
+/* "redis@6379". What no name may have is left out, and of a long one the end is kept. */
+static void name_it(struct instance *i, const struct listener *at) {
+  const struct passwd *p = getpwuid(i->user);
+  char user[24], listener[160], *end = listener;
+  if (p)
+    (void)snprintf(user, sizeof user, "%s", p->pw_name);
+  else
+    (void)snprintf(user, sizeof user, "%u", (unsigned)i->user);
+  if (at->path[0] == '\0')
+    end += snprintf(listener, sizeof listener, "%d", at->port);
+  for (const char *c = at->path; *c; c++)
+    if (isalnum((unsigned char)*c) || strchr("._-/@:", *c))
+      *end++ = *c;
+  *end = '\0';
+  size_t used = (size_t)snprintf(i->name, sizeof i->name, "%s@", user);
+  size_t room = sizeof i->name - used - 1, length = (size_t)(end - listener), kept = length < room ? length : room;
+  memcpy(i->name + used, end - kept, kept + 1);
+}
+
+static int reach(struct instance *i, const struct listener *at) {
+  free(i->socket);
+  free(i->host);
+  i->socket = i->host = NULL;
+  i->port = at->port;
+  name_it(i, at);
+  /* Its mount namespace may be another one; the way over its root is the same file. */
+  int r = at->path[0]                    ? asprintf(&i->socket, "/proc/%d/root%s", (int)i->pid, at->path)
+          : (i->host = strdup(at->host)) ? 0
+                                         : -1;
+  return r < 0 ? -ENOMEM : 0;
+}
+
+static int file_name(struct server *s, const char *what, char **ret, struct umbra_error *err) {
+  int r = server_config(s, what, ret, err);
+  if (r == 0 && *ret && ((*ret)[0] == '\0' || strcmp(*ret, ".") == 0 || strcmp(*ret, "..") == 0)) {
+    free(*ret);
+    *ret = NULL;
+  }
+  if (r == 0 && *ret && strchr(*ret, '/'))
+    r = error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the server's '%s' is no file name: '%s'", what, *ret);
+  return r;
+}
+
+static int learn_files(struct server *s, struct instance *i, struct umbra_error *err) {
+  CLEANUP_FREE char *appends = NULL, *save = NULL, *cluster = NULL;
+  int r = server_config(s, "dir", &i->directory, err);
+  if (r == 0)
+    r = server_config(s, "appendonly", &appends, err);
+  if (r == 0)
+    r = server_config(s, "save", &save, err);
+  if (r == 0)
+    r = server_config(s, "cluster-enabled", &cluster, err);
+  if (r == 0)
+    r = file_name(s, "dbfilename", &i->rdb, err);
+  if (r == 0)
+    r = file_name(s, "appenddirname", &i->append_directory, err);
+  if (r == 0)
+    r = file_name(s, "appendfilename", &i->append_file, err);
+  if (r == 0 && cluster && strcmp(cluster, "yes") == 0)
+    r = file_name(s, "cluster-config-file", &i->cluster_file, err);
+  if (r < 0)
+    return r;
+  if (!i->directory || i->directory[0] != '/')
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the server does not say where its files are");
+  i->appends = appends && strcmp(appends, "yes") == 0;
+  i->saves = save && save[0] && i->rdb;
+  return 0;
+}
+
+/* 1: its directory is the same one here; 0: it is not, as with a container; or what is wrong with it. */
+static int check_directory(const struct instance *i, struct umbra_error *err) {
+  char path[PATH_MAX];
+  struct stat its, ours;
+  if ((size_t)snprintf(path, sizeof path, "/proc/%d/root%s", (int)i->pid, i->directory) >= sizeof path ||
+      stat(path, &its) < 0 || stat(i->directory, &ours) < 0 || its.st_ino != ours.st_ino || its.st_dev != ours.st_dev)
+    return 0;
+  /* Anybody may call a program redis-server: what it says counts only for what is its own. */
+  if (i->user != 0 && ours.st_uid != i->user)
+    return error_set(err, -EPERM, UMBRA_REASON_ACCESS,
+                     "process %d says that its files are in '%s', which is not its user's", (int)i->pid,
+                     i->directory);
+  return 1;
+}
+
+static int connect_to(const struct instance *i, const char *config_dir, struct server **ret,
+                      struct umbra_error *err) {
+  struct server_address address = {.path = i->socket, .host = i->host, .port = i->port};
+  CLEANUP_FREE char *any = NULL;
+  int r = server_open(&address, ret, err);
+  if (r == 0 && server_config(*ret, "dir", &any, err) == -EACCES) {
+    server_close(*ret);
+    *ret = NULL;
+    r = -EACCES;
+  }
+  if (r != -EACCES)
+    return r;
+  CLEANUP(password_done) struct password p = {0};
+  r = password_find(config_dir, i->name, i->user, i->group, &p, err);
+  if (r < 0)
+    return r;
+  if (!p.word)
+    return error_set(err, -EACCES, UMBRA_REASON_ACCESS,
+                     "the server of process %d wants a password: '%s/writers/redis.conf'", (int)i->pid, config_dir);
+  address.user = p.user;
+  address.password = p.word;
+  return server_open(&address, ret, err);
+}
+
+/* What an ordinary user calls redis-server, and does not let us in, is no reason to call every backup incomplete. */
+static int counts_as_failed(const struct instance *i, const struct umbra_error *failure) {
+  if (i->user < ORDINARY_USER_MIN || i->user > ORDINARY_USER_MAX)
+    return 1;
+  log_warning("redis: %s is left alone: %s", i->name, failure->message);
+  return 0;
+}
+
+/* 1: an instance, or one with an error; 0: none. */
+static int examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
+  struct listener at[LISTENERS_MAX];
+  *ret = (struct instance){0};
+  size_t count = is_server(pid) ? listeners_of(pid, at) : 0;
+  /* What has forked to save does not listen. */
+  if (count == 0 || describe_process(pid, ret) < 0)
+    return 0;
+  struct server *s = NULL;
+  int r = -ECONNREFUSED;
+  for (size_t k = 0; k < count && r < 0; k++) {
+    r = reach(ret, &at[k]);
+    if (r == 0)
+      r = connect_to(ret, config_dir, &s, failure);
+    if (r == -EACCES || r == -EPERM)
+      break;
+  }
+  if (r == 0) {
+    /* It was asked for a password before, or did not answer elsewhere. */
+    error_clear(failure);
+    r = learn_files(s, ret, failure);
+  }
+  server_close(s);
+  if (r < 0)
+    return counts_as_failed(ret, failure);
+  if (!ret->appends && !ret->saves)
+    return 0;
+  r = check_directory(ret, failure);
+  return r < 0 ? counts_as_failed(ret, failure) : r;
+}
+
+int instances_find(const char *config_dir, struct instance list[INSTANCES_MAX],
+                   struct umbra_error failures[INSTANCES_MAX], struct umbra_error *err) {
+  CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
+  if (!proc)
+    return error_errno(err, "looking for servers");
+  int count = 0;
+  for (const struct dirent *e; (e = readdir(proc));) {
+    if (!isdigit((unsigned char)e->d_name[0]))
+      continue;
+    if (count == INSTANCES_MAX)
+      return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d servers", INSTANCES_MAX - 1);
+    failures[count] = (struct umbra_error){0};
+    if (examine((pid_t)strtol(e->d_name, NULL, 10), config_dir, &list[count], &failures[count]) > 0)
+      count++;
+    else
+      instance_done(&list[count]);
+  }
+  return count;
+}
+
+/* ---- keys ---- */
+
+static json_t *path_or_null(const char *path) { return path ? json_path(path) : json_null(); }
+
+char *instance_key(const struct instance *i) {
+  CLEANUP_JSON json_t *key =
+      json_pack("{s:i, s:I, s:I, s:I, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}", "pid", (int)i->pid,
+                "start", (json_int_t)i->start_ticks, "user", (json_int_t)i->user, "group", (json_int_t)i->group,
+                "socket", path_or_null(i->socket), "host", path_or_null(i->host), "port", i->port, "unit",
+                path_or_null(i->unit), "directory", path_or_null(i->directory), "rdb", path_or_null(i->rdb),
+                "append_directory", path_or_null(i->append_directory), "append_file", path_or_null(i->append_file),
+                "cluster_file", path_or_null(i->cluster_file), "appends", i->appends, "saves", i->saves);
+  return key ? json_dumps(key, JSON_COMPACT) : NULL;
+}
+
+int instance_from_key(const char *key, const char *name, struct instance *ret, struct umbra_error *err) {
+  *ret = (struct instance){0};
+  CLEANUP_JSON json_t *json = NULL;
+  int r = json_parse(key, strlen(key), "the instance's key", &json, err);
+  if (r < 0)
+    return r;
+  const struct {
+    const char *key;
+    char **place;
+  } paths[] = {{"socket", &ret->socket},
+               {"host", &ret->host},
+               {"unit", &ret->unit},
+               {"directory", &ret->directory},
+               {"rdb", &ret->rdb},
+               {"append_directory", &ret->append_directory},
+               {"append_file", &ret->append_file},
+               {"cluster_file", &ret->cluster_file}};
+  for (size_t k = 0; k < sizeof paths / sizeof *paths; k++)
+    if (json_is_string(json_object_get(json, paths[k].key)) &&
+        json_path_value(json_object_get(json, paths[k].key), paths[k].place) < 0)
+      return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the instance's key has no usable '%s'", paths[k].key);
+  json_int_t user = json_get_integer_or(json, "user", -1), group = json_get_integer_or(json, "group", -1);
+  if (user < 0 || group < 0 || user >= UINT32_MAX || group >= UINT32_MAX || !ret->directory)
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the instance's key is not what identify said");
+  (void)snprintf(ret->name, sizeof ret->name, "%s", name);
+  ret->pid = (pid_t)json_get_integer_or(json, "pid", 0);
+  ret->start_ticks = (uint64_t)json_get_integer_or(json, "start", 0);
+  ret->user = (uid_t)user;
+  ret->group = (gid_t)group;
+  ret->port = (int)json_get_integer_or(json, "port", 0);
+  ret->appends = json_get_boolean_or(json, "appends", false);
+  ret->saves = json_get_boolean_or(json, "saves", false);
+  return 0;
+}
+
+char *instance_saved_key(const char *document, const char *name) {
+  CLEANUP_JSON json_t *json = NULL;
+  if (json_parse(document, strlen(document), "the backup's document", &json, NULL) < 0)
+    return NULL;
+  size_t i;
+  const json_t *one;
+  char *key = NULL;
+  json_array_foreach(json_object_get(json, "writers"), i,
+                     one) if (strcmp(json_get_string_or(one, "name", ""), "redis") == 0 &&
+                              strcmp(json_get_string_or(one, "instance", ""), name) == 0 &&
+                              json_path_value(json_object_get(json_object_get(one, "metadata"), "key"), &key) ==
+                                  0) break;
+  return key;
+}
+
+int instance_open(const struct instance *i, const char *config_dir, struct server **ret, struct umbra_error *err) {
+  if (!process_alive(i->pid, i->start_ticks))
+    return error_set(err, -EAGAIN, UMBRA_REASON_WRITER_RETRY, "the server, process %d, has ended", (int)i->pid);
+  return connect_to(i, config_dir, ret, err);
+}
