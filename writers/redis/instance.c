@@ -5,8 +5,9 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/process.h"
-#include "writers/redis/listeners.h"
+#include "writers/listeners.h"
 #include "writers/redis/password.h"
+#include "writers/service.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -27,16 +28,10 @@ void instance_done(struct instance *i) {
 
 /* ---- finding ---- */
 
-static bool is_server(pid_t pid) {
-  char path[64], name[32] = "";
-  (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-  CLEANUP_FCLOSE FILE *file = fopen(path, "re");
-  return file && fgets(name, sizeof name, file) &&
-         (strcmp(name, "redis-server\n") == 0 || strcmp(name, "valkey-server\n") == 0);
-}
+const char *const instance_programs[] = {"redis-server", "valkey-server", NULL};
 
 static int describe_process(pid_t pid, struct instance *ret) {
-  char path[64], line[PATH_MAX];
+  char path[64];
   struct stat st;
   (void)snprintf(path, sizeof path, "/proc/%d", (int)pid);
   if (stat(path, &st) < 0 || process_start_ticks(pid, &ret->start_ticks) < 0)
@@ -44,14 +39,7 @@ static int describe_process(pid_t pid, struct instance *ret) {
   ret->pid = pid;
   ret->user = st.st_uid;
   ret->group = st.st_gid;
-  (void)snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
-  CLEANUP_FCLOSE FILE *file = fopen(path, "re");
-  while (file && !ret->unit && fgets(line, sizeof line, file)) {
-    line[strcspn(line, "\n")] = '\0';
-    const char *unit = strrchr(line, '/'), *end = unit ? strstr(unit, ".service") : NULL;
-    if (end && end[strlen(".service")] == '\0' && !(ret->unit = strdup(unit + 1)))
-      return -ENOMEM;
-  }
+  ret->unit = service_unit(pid);
   return 0;
 }
 
@@ -175,7 +163,7 @@ static int counts_as_failed(const struct instance *i, const struct umbra_error *
 static int examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
   struct listener at[LISTENERS_MAX];
   *ret = (struct instance){0};
-  size_t count = is_server(pid) ? listeners_of(pid, at) : 0;
+  size_t count = service_is_called(pid, instance_programs) ? listeners_of(pid, at) : 0;
   /* What has forked to save does not listen. */
   if (count == 0 || describe_process(pid, ret) < 0)
     return 0;

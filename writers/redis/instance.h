@@ -11,6 +11,8 @@
 
 enum { INSTANCES_MAX = 256, INSTANCE_NAME_BYTES = 64 };
 
+extern const char *const instance_programs[]; /* what its processes are called; NULL at the end */
+
 struct instance {
   char name[INSTANCE_NAME_BYTES]; /* USER@PORT or USER@SOCKET */
   pid_t pid;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "writers/redis/listeners.h"
+#include "writers/listeners.h"
 
 #include "common/cleanup.h"
 

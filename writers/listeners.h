@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Where a process listens, as far as we can connect to it: Unix sockets by path, TCP of our own network namespace. */
-#ifndef WRITERS_REDIS_LISTENERS_H
-#define WRITERS_REDIS_LISTENERS_H
+#ifndef WRITERS_LISTENERS_H
+#define WRITERS_LISTENERS_H
 
 #include <limits.h>
 #include <netinet/in.h>

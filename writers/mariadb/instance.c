@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "writers/mariadb/instance.h"
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/process.h"
+#include "common/strv.h"
+#include "umbra/writer.h"
+#include "writers/listeners.h"
+#include "writers/service.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
+enum { ANSWER_BYTES_MAX = 64 * 1024 };
+
+const char *const instance_programs[] = {"mariadbd", "mysqld", NULL};
+
+void instance_done(struct instance *i) {
+  free(i->socket);
+  free(i->unit);
+  free(i->page_size);
+  strv_free(i->directories);
+  *i = (struct instance){0};
+}
+
+static void name_it(struct instance *i, const char *socket) {
+  const struct passwd *p = getpwuid(i->user);
+  char kept[160], *end = kept;
+  for (const char *c = socket; *c && end < kept + sizeof kept - 1; c++)
+    if (isalnum((unsigned char)*c) || strchr("._-/@:", *c))
+      *end++ = *c;
+  *end = '\0';
+  size_t used = p ? (size_t)snprintf(i->name, sizeof i->name, "%.31s@", p->pw_name)
+                  : (size_t)snprintf(i->name, sizeof i->name, "%u@", (unsigned)i->user);
+  size_t room = sizeof i->name - used - 1, length = (size_t)(end - kept), tail = length < room ? length : room;
+  memcpy(i->name + used, end - tail, tail + 1);
+}
+
+/* ---- connecting ---- */
+
+/* 1: *ret is the file of options; 0: there is none; negative: it is not root's alone. */
+static int find_options(const char *config_dir, char **ret, struct umbra_error *err) {
+  struct stat st;
+  if (asprintf(ret, "%s/writers/mariadb.conf", config_dir) < 0) {
+    *ret = NULL;
+    return error_code(err, -ENOMEM, "looking for mariadb.conf");
+  }
+  if (lstat(*ret, &st) < 0)
+    return errno == ENOENT ? 0 : error_errno(err, "looking at '%s'", *ret);
+  if (!S_ISREG(st.st_mode) || (st.st_uid != 0 && st.st_uid != geteuid()) || st.st_mode & 077)
+    return error_set(err, -EPERM, UMBRA_REASON_ACCESS,
+                     "'%s' has a password in it: it must be root's alone (mode 600)", *ret);
+  return 1;
+}
+
+static int become(const struct instance *i, struct umbra_error *err) {
+  int r = geteuid() == 0 ? umbra_writer_become(i->user, i->group) : 0;
+  return r < 0 ? error_code(err, r, "becoming the server's user") : 0;
+}
+
+int instance_open(const struct instance *i, const char *config_dir, struct server **ret, struct umbra_error *err) {
+  CLEANUP_FREE char *options = NULL;
+  if (!process_alive(i->pid, i->start_ticks))
+    return error_set(err, -EAGAIN, UMBRA_REASON_WRITER_RETRY, "the server, process %d, has ended", (int)i->pid);
+  int r = find_options(config_dir, &options, err);
+  if (r < 0)
+    return r;
+  if (r > 0) {
+    r = server_open(i->socket, NULL, options, ret, err);
+    return r < 0 ? r : become(i, err);
+  }
+  /* Its own user may have a name before and not after. */
+  const struct passwd *p = getpwuid(i->user);
+  CLEANUP_FREE char *user = p ? strdup(p->pw_name) : NULL;
+  if (!user)
+    return error_set(err, -EACCES, UMBRA_REASON_ACCESS,
+                     "the server's user has no name: '%s' has to say as whom to connect", options);
+  r = become(i, err);
+  return r < 0 ? r : server_open(i->socket, user, NULL, ret, err);
+}
+
+/* ---- what a server says of itself ---- */
+
+static const char *const directory_variables[] = {"@@datadir", "@@innodb_data_home_dir",
+                                                  "@@innodb_log_group_home_dir", "@@innodb_undo_directory",
+                                                  "@@aria_log_dir_path"};
+
+static bool below(const char *path, const char *directory) {
+  size_t length = strlen(directory);
+  return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Adds the directory unless one that is there has it. It is the server's own, or it does not count. */
+static int add_directory(char ***list, const char *name, struct umbra_error *err) {
+  CLEANUP_FREE char *path = realpath(name, NULL);
+  struct stat st;
+  if (!path || stat(path, &st) < 0)
+    return error_errno(err, "looking at '%s', where the server says that its files are", name);
+  if (st.st_uid != geteuid())
+    return error_set(err, -EPERM, UMBRA_REASON_ACCESS,
+                     "the server says that its files are in '%s', which is not its user's", path);
+  for (char **one = *list; one && *one; one++)
+    if (below(path, *one))
+      return 0;
+  return strv_append(list, path) < 0 ? error_code(err, -ENOMEM, "noting '%s'", path) : 0;
+}
+
+static int learn_directories(struct server *s, char ***ret, struct umbra_error *err) {
+  CLEANUP_FREE char *log = NULL;
+  int r = 0;
+  for (size_t k = 0; r == 0 && k < sizeof directory_variables / sizeof *directory_variables; k++) {
+    CLEANUP_FREE char *value = NULL;
+    char statement[96];
+    (void)snprintf(statement, sizeof statement, "SELECT %s", directory_variables[k]);
+    /* MySQL does not know the last one. Relative to the data directory the others are in it. */
+    if (server_ask(s, statement, &value, NULL, err) < 0 && k > 0)
+      continue;
+    if (value && value[0] == '/')
+      r = add_directory(ret, value, err);
+  }
+  if (r == 0 && server_ask(s, "SELECT @@log_bin_basename", &log, NULL, err) == 0 && log && log[0] == '/') {
+    *strrchr(log, '/') = '\0';
+    r = add_directory(ret, log[0] ? log : "/", err);
+  }
+  if (r == 0 && !*ret)
+    r = error_set(err, -EBADMSG, UMBRA_REASON_INVALID, "the server does not say where its files are");
+  if (r == 0)
+    error_clear(err);
+  return r;
+}
+
+/* In a process of the server's user: {"directories": […], "page_size": "…"} or {"failure": "…"}. */
+static json_t *interview(const struct instance *i, const char *config_dir) {
+  struct umbra_error err = {0};
+  struct server *s = NULL;
+  CLEANUP_STRV char **directories = NULL;
+  CLEANUP_FREE char *page_size = NULL;
+  int r = instance_open(i, config_dir, &s, &err);
+  if (r == 0)
+    r = learn_directories(s, &directories, &err);
+  if (r == 0)
+    r = server_ask(s, "SELECT @@innodb_page_size", &page_size, NULL, &err);
+  server_close(s);
+  if (r < 0)
+    return json_pack("{s:o}", "failure", json_path(err.message));
+  json_t *list = json_array();
+  for (char **one = directories; *one; one++)
+    (void)json_array_append_new(list, json_path(*one));
+  return json_pack("{s:o, s:s}", "directories", list, "page_size", page_size ? page_size : "16384");
+}
+
+static int take_answer(struct instance *i, const json_t *answer, struct umbra_error *failure) {
+  const char *words = json_get_string_or(answer, "failure", NULL);
+  if (words)
+    return error_set(failure, -EACCES, UMBRA_REASON_WRITER, "%s", words);
+  size_t k;
+  const json_t *one;
+  json_array_foreach(json_object_get(answer, "directories"), k, one) {
+    char *path;
+    int r = json_path_value(one, &path);
+    if (r == 0)
+      r = strv_append_take(&i->directories, path);
+    if (r < 0)
+      return error_code(failure, r, "taking the server's directories");
+  }
+  free(i->page_size);
+  i->page_size = strdup(json_get_string_or(answer, "page_size", "16384"));
+  return i->directories && i->page_size ? 0 : error_code(failure, -EBADMSG, "taking what the server says");
+}
+
+/* One process an interview, since each server is asked as its own user. */
+static int ask_server(struct instance *i, const char *config_dir, struct umbra_error *failure) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) < 0)
+    return error_errno(failure, "asking the server");
+  CLEANUP_CLOSE int from = ends[0], to = ends[1];
+  pid_t pid = fork();
+  if (pid < 0)
+    return error_errno(failure, "asking the server");
+  if (pid == 0) {
+    json_t *answer = interview(i, config_dir);
+    char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+    _exit(text && fd_write_all(to, text, strlen(text)) == 0 ? 0 : 1);
+  }
+  (void)close(take_fd(&to));
+  CLEANUP_FREE char *text = NULL;
+  size_t length = 0;
+  int r = fd_read_to_end(from, ANSWER_BYTES_MAX, &text, &length);
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    ;
+  CLEANUP_JSON json_t *answer = NULL;
+  if (r == 0)
+    r = json_parse(text, length, "what the server says", &answer, failure);
+  return r < 0 ? error_prefix(failure, r, "asking the server") : take_answer(i, answer, failure);
+}
+
+/* ---- finding ---- */
+
+/* 1: the path is the same file here as for the process; else it is a container's. */
+static bool same_here(pid_t pid, const char *path) {
+  char name[PATH_MAX];
+  struct stat its, ours;
+  return (size_t)snprintf(name, sizeof name, "/proc/%d/root%s", (int)pid, path) < sizeof name &&
+         stat(name, &its) == 0 && stat(path, &ours) == 0 && its.st_ino == ours.st_ino && its.st_dev == ours.st_dev;
+}
+
+/* 1: an instance, or one with an error; 0: none. */
+static int examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
+  struct listener at[LISTENERS_MAX];
+  char path[64];
+  struct stat st;
+  *ret = (struct instance){0};
+  size_t count = service_is_called(pid, instance_programs) ? listeners_of(pid, at) : 0;
+  (void)snprintf(path, sizeof path, "/proc/%d", (int)pid);
+  if (count == 0 || !at[0].path[0] || stat(path, &st) < 0 || process_start_ticks(pid, &ret->start_ticks) < 0)
+    return 0;
+  ret->pid = pid;
+  ret->user = st.st_uid;
+  ret->group = st.st_gid;
+  ret->unit = service_unit(pid);
+  name_it(ret, at[0].path);
+  if (asprintf(&ret->socket, "/proc/%d/root%s", (int)pid, at[0].path) < 0) {
+    ret->socket = NULL;
+    return 0;
+  }
+  int r = ask_server(ret, config_dir, failure);
+  if (r == 0)
+    return same_here(pid, ret->directories[0]);
+  if (ret->user < ORDINARY_USER_MIN || ret->user > ORDINARY_USER_MAX)
+    return 1;
+  /* What an ordinary user calls mariadbd, and does not let us in, is no reason to call every backup incomplete. */
+  log_warning("mariadb: %s is left alone: %s", ret->name, failure->message);
+  return 0;
+}
+
+int instances_find(const char *config_dir, struct instance list[INSTANCES_MAX],
+                   struct umbra_error failures[INSTANCES_MAX], struct umbra_error *err) {
+  CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
+  if (!proc)
+    return error_errno(err, "looking for servers");
+  int count = 0;
+  for (const struct dirent *e; (e = readdir(proc));) {
+    if (!isdigit((unsigned char)e->d_name[0]))
+      continue;
+    if (count == INSTANCES_MAX)
+      return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d servers", INSTANCES_MAX - 1);
+    failures[count] = (struct umbra_error){0};
+    if (examine((pid_t)strtol(e->d_name, NULL, 10), config_dir, &list[count], &failures[count]) > 0)
+      count++;
+    else
+      instance_done(&list[count]);
+  }
+  return count;
+}
+
+/* ---- keys ---- */
+
+char *instance_key(const struct instance *i) {
+  json_t *directories = json_array();
+  for (char **one = i->directories; one && *one; one++)
+    (void)json_array_append_new(directories, json_path(*one));
+  CLEANUP_JSON json_t *key =
+      json_pack("{s:i, s:I, s:I, s:I, s:o, s:s?, s:s, s:o}", "pid", (int)i->pid, "start", (json_int_t)i->start_ticks,
+                "user", (json_int_t)i->user, "group", (json_int_t)i->group, "socket", json_path(i->socket), "unit",
+                i->unit, "page_size", i->page_size, "directories", directories);
+  return key ? json_dumps(key, JSON_COMPACT) : NULL;
+}
+
+int instance_from_key(const char *key, const char *name, struct instance *ret, struct umbra_error *err) {
+  *ret = (struct instance){0};
+  CLEANUP_JSON json_t *json = NULL;
+  int r = json_parse(key, strlen(key), "the instance's key", &json, err);
+  if (r < 0)
+    return r;
+  const char *unit = json_get_string_or(json, "unit", NULL);
+  json_int_t user = json_get_integer_or(json, "user", -1), group = json_get_integer_or(json, "group", -1);
+  if (user < 0 || group < 0 || user >= UINT32_MAX || group >= UINT32_MAX ||
+      json_path_value(json_object_get(json, "socket"), &ret->socket) < 0)
+    return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the instance's key is not what identify said");
+  (void)snprintf(ret->name, sizeof ret->name, "%s", name);
+  ret->pid = (pid_t)json_get_integer_or(json, "pid", 0);
+  ret->start_ticks = (uint64_t)json_get_integer_or(json, "start", 0);
+  ret->user = (uid_t)user;
+  ret->group = (gid_t)group;
+  if (unit && !(ret->unit = strdup(unit)))
+    return error_code(err, -ENOMEM, "taking the instance's key");
+  return take_answer(ret, json, err);
+}
+
+char *instance_saved_key(const char *document, const char *name) {
+  CLEANUP_JSON json_t *json = NULL;
+  if (json_parse(document, strlen(document), "the backup's document", &json, NULL) < 0)
+    return NULL;
+  size_t i;
+  const json_t *one;
+  char *key = NULL;
+  json_array_foreach(json_object_get(json, "writers"), i,
+                     one) if (strcmp(json_get_string_or(one, "name", ""), "mariadb") == 0 &&
+                              strcmp(json_get_string_or(one, "instance", ""), name) == 0 &&
+                              json_path_value(json_object_get(json_object_get(one, "metadata"), "key"), &key) ==
+                                  0) break;
+  return key;
+}

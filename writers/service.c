@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "writers/service.h"
+
+#include "common/cleanup.h"
+#include "umbra/writer.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+bool service_is_called(pid_t pid, const char *const *names) {
+  char path[64], name[32] = "";
+  (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+  CLEANUP_FCLOSE FILE *file = fopen(path, "re");
+  if (!file || !fgets(name, sizeof name, file))
+    return false;
+  name[strcspn(name, "\n")] = '\0';
+  for (; *names; names++)
+    if (strcmp(name, *names) == 0)
+      return true;
+  return false;
+}
+
+pid_t service_process_in(const char *directory, const char *const *names) {
+  struct stat wanted, its;
+  CLEANUP_CLOSEDIR DIR *proc = stat(directory, &wanted) == 0 ? opendir("/proc") : NULL;
+  for (const struct dirent *e; proc && (e = readdir(proc));) {
+    char path[64];
+    if (!isdigit((unsigned char)e->d_name[0]))
+      continue;
+    pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+    (void)snprintf(path, sizeof path, "/proc/%d/cwd", (int)pid);
+    if (stat(path, &its) == 0 && its.st_ino == wanted.st_ino && its.st_dev == wanted.st_dev &&
+        service_is_called(pid, names))
+      return pid;
+  }
+  return 0;
+}
+
+char *service_unit(pid_t pid) {
+  char path[64], line[PATH_MAX];
+  (void)snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+  CLEANUP_FCLOSE FILE *file = fopen(path, "re");
+  while (file && fgets(line, sizeof line, file)) {
+    line[strcspn(line, "\n")] = '\0';
+    /* Units of users' own managers may be called like others of the system's. */
+    const char *unit = strstr(line, ":/system.slice/") ? strrchr(line, '/') : NULL;
+    const char *end = unit ? strstr(unit, ".service") : NULL;
+    if (end && end[strlen(".service")] == '\0')
+      return strdup(unit + 1);
+  }
+  return NULL;
+}
+
+int service_run(uid_t user, gid_t group, const char *const *arguments) {
+  enum { NOT_THERE = 127, NOT_ALLOWED = 126 };
+  pid_t pid = fork();
+  if (pid < 0)
+    return -errno;
+  if (pid == 0) {
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 ||
+        (user != (uid_t)-1 && geteuid() == 0 && umbra_writer_become(user, group) < 0))
+      _exit(NOT_ALLOWED);
+    (void)execvp(arguments[0], (char *const *)arguments);
+    _exit(NOT_THERE);
+  }
+  int status;
+  while (waitpid(pid, &status, 0) < 0)
+    if (errno != EINTR)
+      return -errno;
+  if (!WIFEXITED(status))
+    return -EIO;
+  return WEXITSTATUS(status) == NOT_THERE ? -ENOENT : WEXITSTATUS(status);
+}
+
+bool service_is_managed(void) { return access("/run/systemd/system", F_OK) == 0; }
+
+static bool tell_systemd(const char *verb, const char *unit) {
+  return service_is_managed() &&
+         service_run((uid_t)-1, (gid_t)-1, (const char *const[]){"systemctl", verb, "--", unit, NULL}) == 0;
+}
+
+bool service_stop(const char *unit) { return tell_systemd("stop", unit); }
+bool service_start(const char *unit) { return tell_systemd("start", unit); }
+
+bool service_user_reaches(uid_t user, gid_t group, const char *path) {
+  bool reaches = setegid(group) == 0 && seteuid(user) == 0 && faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0;
+  if (seteuid(0) < 0 || setegid(0) < 0)
+    abort();
+  return reaches;
+}
