@@ -5,6 +5,7 @@
  * its log, for which the shadow copy has to show all of its files at one instant.
  */
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "umbra/writer.h"
 #include "writers/mariadb/instance.h"
@@ -12,6 +13,12 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
+
+enum {
+  LOG_WAIT_MS = 3000,
+  LOG_POLL_MS = 10,
+};
 
 struct job {
   struct instance instance;
@@ -101,9 +108,8 @@ static int prepare_snapshot(struct umbra_writer_session *s) {
     return umbra_writer_fail(s, -EIO,
                              "InnoDB never stops writing: a shadow copy has to show all of its files at one instant "
                              "(is one of its directories on another volume?)");
-  static const char *const mariadb[] = {"SET SESSION lock_wait_timeout = 60", "BACKUP STAGE START",
-                                        "BACKUP STAGE FLUSH", NULL};
-  static const char *const mysql[] = {"SET SESSION lock_wait_timeout = 60", NULL};
+  static const char *const mariadb[] = {"SET SESSION lock_wait_timeout = 5", "BACKUP STAGE START", NULL};
+  static const char *const mysql[] = {"SET SESSION lock_wait_timeout = 5", NULL};
   return run_all(s, job->server, server_is_mariadb(job->server) ? mariadb : mysql);
 }
 
@@ -125,14 +131,41 @@ static void answer_position(struct umbra_writer_session *s, struct server *serve
       umbra_writer_answer(s, answers[k].key, answers[k].value);
 }
 
+static int64_t number(struct server *server, const char *statement) {
+  CLEANUP_FREE char *value = NULL;
+  return server_ask(server, statement, &value, NULL, NULL) == 0 && value ? strtoll(value, NULL, 10) : -1;
+}
+
+#define STATUS_OF(name) "SELECT variable_value FROM information_schema.global_status WHERE variable_name = '" name "'"
+
+/*
+ * With innodb_flush_log_at_trx_commit = 0 the server writes its log once in innodb_flush_log_at_timeout (1 s), and no
+ * statement makes it do so before.
+ */
+static void wait_for_log(struct umbra_writer_session *s, struct server *server) {
+  if (number(server, "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit") != 0)
+    return;
+  int64_t committed = number(server, STATUS_OF("INNODB_LSN_CURRENT"));
+  int64_t deadline_ns = clock_monotonic_ns() + LOG_WAIT_MS * NS_PER_MS;
+  const struct timespec pause = {.tv_nsec = LOG_POLL_MS * NS_PER_MS};
+  while (number(server, STATUS_OF("INNODB_LSN_FLUSHED")) < committed) {
+    if (clock_monotonic_ns() >= deadline_ns) {
+      umbra_writer_answer(s, "log", "behind by as much as innodb_flush_log_at_timeout allows");
+      return;
+    }
+    (void)nanosleep(&pause, NULL);
+  }
+}
+
 static int freeze(struct umbra_writer_session *s) {
   struct job *job = umbra_writer_userdata(s);
-  /* Whatever innodb_flush_log_at_trx_commit says, what was committed is in the log's file afterwards. */
-  static const char *const mariadb[] = {"SET SESSION lock_wait_timeout = 5", "BACKUP STAGE BLOCK_DDL",
-                                        "BACKUP STAGE BLOCK_COMMIT", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", NULL};
-  static const char *const mysql[] = {"SET SESSION lock_wait_timeout = 5", "LOCK INSTANCE FOR BACKUP",
-                                      "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", NULL};
+  /* From FLUSH on nobody writes to tables without transactions, so that is not done before. */
+  static const char *const mariadb[] = {"BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL", "BACKUP STAGE BLOCK_COMMIT",
+                                        "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", NULL};
+  static const char *const mysql[] = {"LOCK INSTANCE FOR BACKUP", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", NULL};
   int r = run_all(s, job->server, server_is_mariadb(job->server) ? mariadb : mysql);
+  if (r == 0 && server_is_mariadb(job->server))
+    wait_for_log(s, job->server);
   if (r == 0)
     answer_position(s, job->server);
   return r;
