@@ -194,17 +194,19 @@ static int restore_begin(struct umbra_writer_session *s, const struct instance *
 /* A server without users or network starts on the files, recovers them, and ends. Its settings are not known there.
  */
 static int recover(struct umbra_writer_session *s, const struct instance *i, const char *path) {
-  char data[PATH_MAX + 16], pages[64], log[PATH_MAX + 32];
+  char data[PATH_MAX + 16], temporary[PATH_MAX + 16], pages[64], log[PATH_MAX + 32];
   (void)snprintf(data, sizeof data, "--datadir=%s", path);
+  /* Where we have ours its user may not be allowed to go. */
+  (void)snprintf(temporary, sizeof temporary, "--tmpdir=%s", path);
   (void)snprintf(pages, sizeof pages, "--innodb-page-size=%.16s", i->page_size);
   (void)snprintf(log, sizeof log, "--log-error=%s/umbra-recovery.err", path);
   uid_t user = geteuid() == 0 && !service_user_reaches(i->user, i->group, path) ? (uid_t)-1 : i->user;
   const char *const as_root = user == (uid_t)-1 ? "--user=root" : NULL;
   int status = -ENOENT;
   for (const char *const *program = instance_programs; *program && status == -ENOENT; program++)
-    status =
-        service_run(user, i->group,
-                    (const char *const[]){*program, "--no-defaults", data, pages, log, "--bootstrap", as_root, NULL});
+    status = service_run(
+        user, i->group,
+        (const char *const[]){*program, "--no-defaults", data, temporary, pages, log, "--bootstrap", as_root, NULL});
   if (status == -ENOENT) {
     umbra_writer_answer(s, "recovery", "not tried: no server is installed");
     return 0;
