@@ -2,25 +2,22 @@
 #include "writers/mariadb/instance.h"
 
 #include "common/cleanup.h"
-#include "common/fd.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/process.h"
 #include "common/strv.h"
 #include "umbra/writer.h"
+#include "writers/apart.h"
 #include "writers/listeners.h"
 #include "writers/service.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
-enum { ANSWER_BYTES_MAX = 64 * 1024 };
 
 const char *const instance_programs[] = {"mariadbd", "mysqld", NULL};
 
@@ -99,15 +96,12 @@ static bool below(const char *path, const char *directory) {
   return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
-/* Adds the directory unless one that is there has it. It is the server's own, or it does not count. */
+/* Adds the directory unless one that is there has it. */
 static int add_directory(char ***list, const char *name, struct umbra_error *err) {
   CLEANUP_FREE char *path = realpath(name, NULL);
   struct stat st;
   if (!path || stat(path, &st) < 0)
     return error_errno(err, "looking at '%s', where the server says that its files are", name);
-  if (st.st_uid != geteuid())
-    return error_set(err, -EPERM, UMBRA_REASON_ACCESS,
-                     "the server says that its files are in '%s', which is not its user's", path);
   for (char **one = *list; one && *one; one++)
     if (below(path, *one))
       return 0;
@@ -138,13 +132,19 @@ static int learn_directories(struct server *s, char ***ret, struct umbra_error *
   return r;
 }
 
+struct interviewed {
+  const struct instance *instance;
+  const char *config_dir;
+};
+
 /* In a process of the server's user: {"directories": […], "page_size": "…"} or {"failure": "…"}. */
-static json_t *interview(const struct instance *i, const char *config_dir) {
+static json_t *interview(const void *subject) {
+  const struct interviewed *asked = subject;
   struct umbra_error err = {0};
   struct server *s = NULL;
   CLEANUP_STRV char **directories = NULL;
   CLEANUP_FREE char *page_size = NULL;
-  int r = instance_open(i, config_dir, &s, &err);
+  int r = instance_open(asked->instance, asked->config_dir, &s, &err);
   if (r == 0)
     r = learn_directories(s, &directories, &err);
   if (r == 0)
@@ -177,40 +177,25 @@ static int take_answer(struct instance *i, const json_t *answer, struct umbra_er
   return i->directories && i->page_size ? 0 : error_code(failure, -EBADMSG, "taking what the server says");
 }
 
-/* One process an interview, since each server is asked as its own user. */
-static int ask_server(struct instance *i, const char *config_dir, struct umbra_error *failure) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) < 0)
-    return error_errno(failure, "asking the server");
-  CLEANUP_CLOSE int from = ends[0], to = ends[1];
-  pid_t pid = fork();
-  if (pid < 0)
-    return error_errno(failure, "asking the server");
-  if (pid == 0) {
-    json_t *answer = interview(i, config_dir);
-    char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
-    _exit(text && fd_write_all(to, text, strlen(text)) == 0 ? 0 : 1);
-  }
-  (void)close(take_fd(&to));
-  CLEANUP_FREE char *text = NULL;
-  size_t length = 0;
-  int r = fd_read_to_end(from, ANSWER_BYTES_MAX, &text, &length);
-  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-    ;
-  CLEANUP_JSON json_t *answer = NULL;
-  if (r == 0)
-    r = json_parse(text, length, "what the server says", &answer, failure);
-  return r < 0 ? error_prefix(failure, r, "asking the server") : take_answer(i, answer, failure);
-}
-
 /* ---- finding ---- */
 
-/* 1: the path is the same file here as for the process; else it is a container's. */
-static bool same_here(pid_t pid, const char *path) {
-  char name[PATH_MAX];
-  struct stat its, ours;
-  return (size_t)snprintf(name, sizeof name, "/proc/%d/root%s", (int)pid, path) < sizeof name &&
-         stat(name, &its) == 0 && stat(path, &ours) == 0 && its.st_ino == ours.st_ino && its.st_dev == ours.st_dev;
+/*
+ * 1: its directories are the same ones here; 0: they are not, as with a container; or what is wrong with them.
+ * Anybody may call a program mariadbd: what it says counts only for what is its own.
+ */
+static int check_directories(const struct instance *i, struct umbra_error *err) {
+  for (char **one = i->directories; *one; one++) {
+    char name[PATH_MAX];
+    struct stat its, ours;
+    if ((*one)[0] != '/' ||
+        (size_t)snprintf(name, sizeof name, "/proc/%d/root%s", (int)i->pid, *one) >= sizeof name ||
+        stat(name, &its) < 0 || stat(*one, &ours) < 0 || its.st_ino != ours.st_ino || its.st_dev != ours.st_dev)
+      return 0;
+    if (ours.st_uid != i->user)
+      return error_set(err, -EPERM, UMBRA_REASON_ACCESS,
+                       "process %d says that its files are in '%s', which is not its user's", (int)i->pid, *one);
+  }
+  return 1;
 }
 
 /* 1: an instance, or one with an error; 0: none. */
@@ -232,9 +217,14 @@ static int examine(pid_t pid, const char *config_dir, struct instance *ret, stru
     ret->socket = NULL;
     return 0;
   }
-  int r = ask_server(ret, config_dir, failure);
+  CLEANUP_JSON json_t *answer = NULL;
+  int r = apart_ask(interview, &(struct interviewed){ret, config_dir}, &answer, failure);
   if (r == 0)
-    return same_here(pid, ret->directories[0]);
+    r = take_answer(ret, answer, failure);
+  if (r == 0)
+    r = check_directories(ret, failure);
+  if (r >= 0)
+    return r;
   if (ret->user < ORDINARY_USER_MIN || ret->user > ORDINARY_USER_MAX)
     return 1;
   /* What an ordinary user calls mariadbd, and does not let us in, is no reason to call every backup incomplete. */

@@ -5,6 +5,8 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "umbra/writer.h"
+#include "writers/apart.h"
 #include "writers/listeners.h"
 #include "writers/redis/password.h"
 #include "writers/service.h"
@@ -127,11 +129,60 @@ static int check_directory(const struct instance *i, struct umbra_error *err) {
   return 1;
 }
 
+static json_t *path_or_null(const char *path) { return path ? json_path(path) : json_null(); }
+
+static json_t *describe(const struct instance *i) {
+  return json_pack("{s:i, s:I, s:I, s:I, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}", "pid", (int)i->pid,
+                   "start", (json_int_t)i->start_ticks, "user", (json_int_t)i->user, "group", (json_int_t)i->group,
+                   "socket", path_or_null(i->socket), "host", path_or_null(i->host), "port", i->port, "unit",
+                   path_or_null(i->unit), "directory", path_or_null(i->directory), "rdb", path_or_null(i->rdb),
+                   "append_directory", path_or_null(i->append_directory), "append_file", path_or_null(i->append_file),
+                   "cluster_file", path_or_null(i->cluster_file), "appends", i->appends, "saves", i->saves);
+}
+
+static int take_path(const json_t *json, const char *key, char **ret, struct umbra_error *err) {
+  const json_t *value = json_object_get(json, key);
+  free(*ret);
+  *ret = NULL;
+  return json_is_string(value) && json_path_value(value, ret) < 0
+             ? error_set(err, -EINVAL, UMBRA_REASON_INVALID, "no usable '%s'", key)
+             : 0;
+}
+
+/* Where the files are, of what describe() made. */
+static int take_files(struct instance *i, const json_t *json, struct umbra_error *err) {
+  int r = take_path(json, "directory", &i->directory, err);
+  if (r == 0)
+    r = take_path(json, "rdb", &i->rdb, err);
+  if (r == 0)
+    r = take_path(json, "append_directory", &i->append_directory, err);
+  if (r == 0)
+    r = take_path(json, "append_file", &i->append_file, err);
+  if (r == 0)
+    r = take_path(json, "cluster_file", &i->cluster_file, err);
+  const char *const names[] = {i->rdb, i->append_directory, i->append_file, i->cluster_file};
+  bool sound = i->directory && i->directory[0] == '/';
+  for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+    sound = sound && (!names[k] || !strchr(names[k], '/'));
+  if (r == 0 && !sound)
+    r = error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the server does not say where its files are");
+  i->appends = json_get_boolean_or(json, "appends", false);
+  i->saves = json_get_boolean_or(json, "saves", false);
+  return r;
+}
+
+/* Becomes the server's user, for good, once the password is known, and connects. */
 static int connect_to(const struct instance *i, const char *config_dir, struct server **ret,
                       struct umbra_error *err) {
   struct server_address address = {.path = i->socket, .host = i->host, .port = i->port};
+  CLEANUP(password_done) struct password p = {0};
   CLEANUP_FREE char *any = NULL;
-  int r = server_open(&address, ret, err);
+  struct umbra_error without = {0};
+  int found = password_find(config_dir, i->name, i->user, i->group, &p, &without);
+  int r = geteuid() == 0 ? umbra_writer_become(i->user, i->group) : 0;
+  if (r < 0)
+    return error_code(err, r, "becoming the server's user");
+  r = server_open(&address, ret, err);
   if (r == 0 && server_config(*ret, "dir", &any, err) == -EACCES) {
     server_close(*ret);
     *ret = NULL;
@@ -139,16 +190,48 @@ static int connect_to(const struct instance *i, const char *config_dir, struct s
   }
   if (r != -EACCES)
     return r;
-  CLEANUP(password_done) struct password p = {0};
-  r = password_find(config_dir, i->name, i->user, i->group, &p, err);
-  if (r < 0)
-    return r;
+  if (found < 0)
+    return error_set(err, found, without.reason, "%s", without.message);
   if (!p.word)
     return error_set(err, -EACCES, UMBRA_REASON_ACCESS,
                      "the server of process %d wants a password: '%s/writers/redis.conf'", (int)i->pid, config_dir);
   address.user = p.user;
   address.password = p.word;
-  return server_open(&address, ret, err);
+  r = server_open(&address, ret, err);
+  if (r == 0)
+    error_clear(err);
+  return r;
+}
+
+struct interviewed {
+  const struct instance *instance;
+  const char *config_dir;
+};
+
+/* In a process of the server's user: a key with what the server says, or {"failure": "…", "code": …}. */
+static json_t *interview(const void *subject) {
+  const struct interviewed *asked = subject;
+  struct instance i = *asked->instance;
+  struct umbra_error err = {0};
+  struct server *s = NULL;
+  int r = connect_to(&i, asked->config_dir, &s, &err);
+  if (r == 0)
+    r = learn_files(s, &i, &err);
+  server_close(s);
+  return r < 0 ? json_pack("{s:o, s:i}", "failure", json_path(err.message), "code", r) : describe(&i);
+}
+
+static int ask_server(struct instance *i, const char *config_dir, struct umbra_error *failure) {
+  CLEANUP_JSON json_t *answer = NULL;
+  int r = apart_ask(interview, &(struct interviewed){i, config_dir}, &answer, failure);
+  if (r < 0)
+    return r;
+  const char *words = json_get_string_or(answer, "failure", NULL);
+  if (words) {
+    json_int_t code = json_get_integer_or(answer, "code", -EIO);
+    return error_set(failure, code < 0 && code > -4096 ? (int)code : -EIO, UMBRA_REASON_WRITER, "%s", words);
+  }
+  return take_files(i, answer, failure);
 }
 
 /* What an ordinary user calls redis-server, and does not let us in, is no reason to call every backup incomplete. */
@@ -167,23 +250,15 @@ static int examine(pid_t pid, const char *config_dir, struct instance *ret, stru
   /* What has forked to save does not listen. */
   if (count == 0 || describe_process(pid, ret) < 0)
     return 0;
-  struct server *s = NULL;
   int r = -ECONNREFUSED;
-  for (size_t k = 0; k < count && r < 0; k++) {
+  for (size_t k = 0; k < count && r < 0 && r != -EACCES && r != -EPERM; k++) {
     r = reach(ret, &at[k]);
     if (r == 0)
-      r = connect_to(ret, config_dir, &s, failure);
-    if (r == -EACCES || r == -EPERM)
-      break;
+      r = ask_server(ret, config_dir, failure);
   }
-  if (r == 0) {
-    /* It was asked for a password before, or did not answer elsewhere. */
-    error_clear(failure);
-    r = learn_files(s, ret, failure);
-  }
-  server_close(s);
   if (r < 0)
     return counts_as_failed(ret, failure);
+  error_clear(failure);
   if (!ret->appends && !ret->saves)
     return 0;
   r = check_directory(ret, failure);
@@ -212,16 +287,8 @@ int instances_find(const char *config_dir, struct instance list[INSTANCES_MAX],
 
 /* ---- keys ---- */
 
-static json_t *path_or_null(const char *path) { return path ? json_path(path) : json_null(); }
-
 char *instance_key(const struct instance *i) {
-  CLEANUP_JSON json_t *key =
-      json_pack("{s:i, s:I, s:I, s:I, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}", "pid", (int)i->pid,
-                "start", (json_int_t)i->start_ticks, "user", (json_int_t)i->user, "group", (json_int_t)i->group,
-                "socket", path_or_null(i->socket), "host", path_or_null(i->host), "port", i->port, "unit",
-                path_or_null(i->unit), "directory", path_or_null(i->directory), "rdb", path_or_null(i->rdb),
-                "append_directory", path_or_null(i->append_directory), "append_file", path_or_null(i->append_file),
-                "cluster_file", path_or_null(i->cluster_file), "appends", i->appends, "saves", i->saves);
+  CLEANUP_JSON json_t *key = describe(i);
   return key ? json_dumps(key, JSON_COMPACT) : NULL;
 }
 
@@ -229,25 +296,18 @@ int instance_from_key(const char *key, const char *name, struct instance *ret, s
   *ret = (struct instance){0};
   CLEANUP_JSON json_t *json = NULL;
   int r = json_parse(key, strlen(key), "the instance's key", &json, err);
+  if (r == 0)
+    r = take_path(json, "socket", &ret->socket, err);
+  if (r == 0)
+    r = take_path(json, "host", &ret->host, err);
+  if (r == 0)
+    r = take_path(json, "unit", &ret->unit, err);
+  if (r == 0)
+    r = take_files(ret, json, err);
   if (r < 0)
-    return r;
-  const struct {
-    const char *key;
-    char **place;
-  } paths[] = {{"socket", &ret->socket},
-               {"host", &ret->host},
-               {"unit", &ret->unit},
-               {"directory", &ret->directory},
-               {"rdb", &ret->rdb},
-               {"append_directory", &ret->append_directory},
-               {"append_file", &ret->append_file},
-               {"cluster_file", &ret->cluster_file}};
-  for (size_t k = 0; k < sizeof paths / sizeof *paths; k++)
-    if (json_is_string(json_object_get(json, paths[k].key)) &&
-        json_path_value(json_object_get(json, paths[k].key), paths[k].place) < 0)
-      return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the instance's key has no usable '%s'", paths[k].key);
+    return error_prefix(err, r, "the instance's key");
   json_int_t user = json_get_integer_or(json, "user", -1), group = json_get_integer_or(json, "group", -1);
-  if (user < 0 || group < 0 || user >= UINT32_MAX || group >= UINT32_MAX || !ret->directory)
+  if (user < 0 || group < 0 || user >= UINT32_MAX || group >= UINT32_MAX)
     return error_set(err, -EINVAL, UMBRA_REASON_INVALID, "the instance's key is not what identify said");
   (void)snprintf(ret->name, sizeof ret->name, "%s", name);
   ret->pid = (pid_t)json_get_integer_or(json, "pid", 0);
@@ -255,8 +315,6 @@ int instance_from_key(const char *key, const char *name, struct instance *ret, s
   ret->user = (uid_t)user;
   ret->group = (gid_t)group;
   ret->port = (int)json_get_integer_or(json, "port", 0);
-  ret->appends = json_get_boolean_or(json, "appends", false);
-  ret->saves = json_get_boolean_or(json, "saves", false);
   return 0;
 }
 

@@ -44,7 +44,7 @@ int instance_from_key(const char *key, const char *name, struct instance *ret, s
 /* The key that identify gave when the backup was made whose document this is; NULL: none. free(). */
 char *instance_saved_key(const char *document, const char *name);
 
-/* Connects. As root, for the password. -EAGAIN: it has ended since. */
+/* Becomes the server's user, for good, and connects. As root, for the password. -EAGAIN: it has ended since. */
 int instance_open(const struct instance *i, const char *config_dir, struct server **ret, struct umbra_error *err);
 
 #endif

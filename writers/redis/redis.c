@@ -102,9 +102,7 @@ static int prepare_backup(struct umbra_writer_session *s) {
   int r = instance_from_key(umbra_writer_key(s), umbra_writer_instance_name(s), &job->instance, &err);
   if (r == 0)
     r = instance_open(&job->instance, config_dir(), &job->server, &err);
-  if (r == 0 && geteuid() == 0)
-    r = umbra_writer_become(job->instance.user, job->instance.group);
-  return r < 0 ? umbra_writer_fail(s, r, "%s", err.message[0] ? err.message : "becoming the server's user") : 0;
+  return r < 0 ? umbra_writer_fail(s, r, "%s", err.message) : 0;
 }
 
 static void sleep_ms(int ms) {
