@@ -125,3 +125,32 @@ int json_path_value(const json_t *json, char **ret) {
   *ret = take_pointer(path);
   return 0;
 }
+
+/* How many of the bytes that follow the first one belong to its character; -1: it begins none. */
+static int following_bytes(unsigned char first) {
+  if (first < 0x80)
+    return 0;
+  if (first >= 0xc2 && first <= 0xdf)
+    return 1;
+  if (first >= 0xe0 && first <= 0xef)
+    return 2;
+  return first >= 0xf0 && first <= 0xf4 ? 3 : -1;
+}
+
+void json_make_text(char *bytes) {
+  for (char *at = bytes; *at;) {
+    char one[5] = {at[0]};
+    int more = following_bytes((unsigned char)at[0]), n = 1;
+    while (n <= more && ((unsigned char)at[n] & 0xc0) == 0x80) {
+      one[n] = at[n];
+      n++;
+    }
+    /* Surrogates and the like are left to who knows them. */
+    json_t *character = more >= 0 && n == more + 1 ? json_string(one) : NULL;
+    if (character) {
+      json_decref(character);
+      at += n;
+    } else
+      *at++ = '?';
+  }
+}

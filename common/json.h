@@ -46,4 +46,7 @@ bool json_get_boolean_or(const json_t *object, const char *key, bool fallback);
 json_t *json_path(const char *path);
 int json_path_value(const json_t *json, char **ret);
 
+/* Makes text of bytes that were said to be: what is no UTF-8, a character cut off at the end included, becomes '?'. */
+void json_make_text(char *bytes);
+
 #endif

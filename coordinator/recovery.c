@@ -80,7 +80,9 @@ static void abort_writers(const json_t *document, const char *id, int document_f
     struct abort_call *call = &calls[started];
     *call = (struct abort_call){.set_id = id, .document_fd = document_fd, .limit_ms = limit_ms};
     json_int_t kind = json_get_integer_or(writer, "kind", 0);
-    call->writer.kind = kind == WRITER_HOOK || kind == WRITER_SESSION ? (enum writer_kind)kind : WRITER_EXEC;
+    call->writer.kind = kind == WRITER_HOOK ? WRITER_HOOK : WRITER_EXEC;
+    if (kind == WRITER_SESSION)
+      continue; /* it ended with its coordinator, or goes on by itself */
     call->writer.instance = (char *)json_get_string_or(writer, "instance", NULL);
     if (json_path_value(json_object_get(writer, "path"), &call->writer.path) < 0)
       continue;

@@ -316,6 +316,12 @@ static void on_called(struct writer *w, enum writer_event event, void *context) 
   size_t i = index_of(s, w);
   s->calls[i] = NULL;
   s->pending_calls--;
+  s->said_bytes += w->said_bytes;
+  if (w->said_bytes > 0 && s->said_bytes > WRITERS_SAID_BYTES_MAX) {
+    s->said_bytes -= w->said_bytes;
+    writer_said_too_much(w, event);
+  }
+  w->said_bytes = 0;
   bool was_told = w->told;
   note(s, i, event);
   bool before_instant = event == WRITER_PREPARE_BACKUP || event == WRITER_PREPARE_SNAPSHOT || event == WRITER_FREEZE;

@@ -32,7 +32,7 @@ struct set_request {
   enum set_consistency require;
   bool require_instant;
   bool persistent, read_write, auto_release, scope_paths;
-  bool no_repair; /* writers do not change their files in the shadow copies */
+  bool no_repair;     /* writers do not change their files in the shadow copies */
   json_t *components; /* previous backup stamps, told to writers; may be NULL */
 };
 
@@ -59,7 +59,7 @@ struct set {
   struct umbra_error error; /* why it failed */
   bool stops_held_off;      /* the terminal's stop signals are blocked, see set.c */
   sigset_t mask_before;
-  bool handling;            /* an event is being handled: calls that end meanwhile do not move the set */
+  bool handling; /* an event is being handled: calls that end meanwhile do not move the set */
   bool cancel_requested;
   unsigned commit_tries, rewinds;
 
@@ -70,6 +70,7 @@ struct set {
   struct writer_call **calls; /* under way, by index of writer */
   size_t writer_count;
   size_t pending_calls;
+  size_t said_bytes;         /* by all writers, so far */
   enum writer_event telling; /* what the pending calls tell */
   int level;                 /* while freezing or thawing: the level under way */
   int document_fd;           /* memory file: the set's document, for writers */

@@ -169,6 +169,7 @@ static int on_stderr(sd_event_source *source, int fd, uint32_t events, void *con
 }
 
 static void take_answer(struct writer_call *c) {
+  c->writer->said_bytes = c->output_bytes;
   if (c->event == WRITER_IDENTIFY) {
     writer_identified(c->writer, c->output ? c->output : "", c->output_bytes);
     return;
@@ -316,8 +317,10 @@ static void on_answered(void *context, enum writer_session_result result, const 
                 message);
   else if (result != WRITER_SESSION_DONE)
     writer_fail(c->writer, c->event, UMBRA_REASON_WRITER, "%s failed%s%s", event, colon, message);
-  else if (answer)
+  else if (answer) {
+    c->writer->said_bytes = json_dumpb(answer, NULL, 0, JSON_COMPACT);
     (void)json_object_set(c->writer->answers, event, answer);
+  }
   finish(c);
 }
 

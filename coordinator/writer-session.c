@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,7 +90,7 @@ static void break_off(struct writer_session *s, const char *why) {
 static void take_line(struct writer_session *s, const char *line, size_t length_bytes) {
   struct umbra_error err = {0};
   CLEANUP_JSON json_t *document = NULL;
-  if (!s->answered) {
+  if (!s->answered || s->line_written_bytes < s->line_bytes) {
     break_off(s, "it spoke without having been asked");
     return;
   }
@@ -179,7 +180,7 @@ static int on_input(sd_event_source *source, int fd, uint32_t events, void *cont
   (void)fd;
   (void)events;
   struct writer_session *s = context;
-  ssize_t n = write(s->input_fd, s->line + s->line_written_bytes, s->line_bytes - s->line_written_bytes);
+  ssize_t n = send(s->input_fd, s->line + s->line_written_bytes, s->line_bytes - s->line_written_bytes, MSG_NOSIGNAL);
   if (n > 0)
     s->line_written_bytes += (size_t)n;
   /* A reader that is gone is told of by its end. */
@@ -225,7 +226,9 @@ static int watch(struct writer_session *s, sd_event *loop) {
 
 static int start(struct writer_session *s, const struct writer *w, const char *set_id, struct umbra_error *err) {
   int input[2] = {-1, -1}, output[2] = {-1, -1}, message[2] = {-1, -1};
-  int r = pipe2(input, O_CLOEXEC) < 0 || pipe2(output, O_CLOEXEC) < 0 || pipe2(message, O_CLOEXEC) < 0
+  /* A socket: one that has died must not end this process by SIGPIPE. */
+  int r = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, input) < 0 || pipe2(output, O_CLOEXEC) < 0 ||
+                  pipe2(message, O_CLOEXEC) < 0
               ? error_errno(err, "making a pipe")
               : 0;
   s->input_fd = input[1];

@@ -70,6 +70,18 @@ void writer_fail(struct writer *w, enum writer_event event, enum umbra_reason re
   for (char *at = w->failure; *at; at++)
     if ((unsigned char)*at < ' ')
       *at = ' ';
+  json_make_text(w->failure);
+}
+
+void writer_said_too_much(struct writer *w, enum writer_event event) {
+  writer_fail(w, event, UMBRA_REASON_LIMIT, "%s: writers said more than %d MiB in one set", event_names[event],
+              (int)(WRITERS_SAID_BYTES_MAX >> 20));
+  (void)json_object_del(w->answers, event_names[event]);
+  if (event != WRITER_IDENTIFY)
+    return;
+  json_decref(w->instances);
+  json_decref(w->metadata);
+  w->instances = w->metadata = NULL;
 }
 
 static void writer_free(struct writer *w) {
@@ -308,6 +320,9 @@ void writer_identified(struct writer *w, const char *output, size_t length_bytes
   if (json_parse(output, length_bytes, w->path, &document, &err) < 0)
     writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "identify printed no metadata document (a JSON object): %s",
                 err.message);
+  else if (json_is_array(document) && json_array_size(document) > WRITERS_MAX)
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_LIMIT, "identify told of %zu instances, more than %d",
+                json_array_size(document), WRITERS_MAX);
   else if (json_is_array(document))
     w->instances = take_pointer(document);
   else if (json_is_object(document))

@@ -42,6 +42,8 @@ enum {
   WRITER_NAME_BYTES_MAX = 64,
   WRITER_OUTPUT_BYTES_MAX = 1024 * 1024, /* of identify and of answers; more is a failure */
   WRITER_MESSAGE_BYTES_MAX = 512,        /* of standard error that is kept as the failure's message */
+  WRITERS_SAID_BYTES_MAX =
+      16 * 1024 * 1024, /* all metadata documents and answers of a set: it has to be read again */
   WRITER_DOCUMENT_DEPTH_MAX = 64,
 };
 
@@ -50,10 +52,11 @@ struct writer {
   char *path;            /* of the executable */
   char *name, *instance; /* instance may be NULL */
   enum writer_level level;
-  json_t *metadata; /* its metadata document; NULL for hooks */
-  json_t *answers;  /* object: event name → what it printed, where that was a JSON object */
-  bool repairs;     /* its files in the shadow copy, at post-snapshot */
-  bool whole;       /* all its files are on volumes of the set */
+  json_t *metadata;               /* its metadata document; NULL for hooks */
+  json_t *answers;                /* object: event name → what it printed, where that was a JSON object */
+  size_t said_bytes;              /* of the last event: metadata document or answer */
+  bool repairs;                   /* its files in the shadow copy, at post-snapshot */
+  bool whole;                     /* all its files are on volumes of the set */
   json_t *instances;              /* what identify printed as an array, until writers_spread(); NULL */
   struct writer_session *session; /* of a WRITER_SESSION, from its first event on; NULL */
   int64_t freeze_limit_ms, prepare_limit_ms; /* 0: the coordinator's */
@@ -97,6 +100,9 @@ void writer_identified(struct writer *w, const char *output, size_t length_bytes
 /* After all have identified themselves: each instance of a program becomes a writer of its own. */
 int writers_spread(struct writer ***list, size_t *count, struct umbra_error *err);
 
+/* What it said is too much together with what others said: it fails, and is not kept. */
+void writer_said_too_much(struct writer *w, enum writer_event event);
+
 /* Records a failure: state "failed-at-EVENT", reason, and message (its first line). */
 void writer_fail(struct writer *w, enum writer_event event, enum umbra_reason reason, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -111,7 +117,8 @@ static inline bool writer_failed(const struct writer *w) { return w->reason != U
 void writer_involve(struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
                     size_t volume_count, char *const *paths, const struct volume **ret_missing);
 
-/* {"name", "instance", "level", "state", "failure", "reason", "path", "involved", "whole", "timings_ms": {EVENT: …}}. */
+/* {"name", "instance", "level", "state", "failure", "reason", "path", "involved", "whole", "timings_ms": {EVENT: …}}.
+ */
 json_t *writer_describe(const struct writer *w);
 
 #endif

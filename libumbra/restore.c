@@ -108,9 +108,8 @@ static void add_absent(struct restore *restore, const json_t *saved) {
     bool there = false;
     if (!w->instances || writer_failed(w) || strcmp(w->name, json_get_string_or(saved, "name", "")) != 0)
       continue;
-    json_array_foreach(w->instances, k, present)
-      there = there || strcmp(json_get_string_or(present, "instance", ""),
-                              json_get_string_or(saved, "instance", "")) == 0;
+    json_array_foreach(w->instances, k, present) there =
+        there || strcmp(json_get_string_or(present, "instance", ""), json_get_string_or(saved, "instance", "")) == 0;
     if (!there)
       (void)json_array_append_new(w->instances, json_deep_copy(metadata));
   }
@@ -128,13 +127,13 @@ static int gather(struct restore *restore, const json_t *saved_writers) {
   wait_for_calls(restore);
   size_t k;
   const json_t *saved;
-  json_array_foreach(saved_writers, k, saved)
-    add_absent(restore, saved);
+  json_array_foreach(saved_writers, k, saved) add_absent(restore, saved);
   return r < 0 ? r : writers_spread(&restore->writers, &restore->writer_count, &restore->client->error);
 }
 
 /* Which saved writers are told, and what each said, as {"writers": […]}; negative if one refused. */
-static int results(struct restore *restore, const json_t *saved_writers, json_t *list) {
+static int results(struct restore *restore, const json_t *document, json_t *list) {
+  const json_t *saved_writers = json_object_get(document, "writers");
   int r = 0;
   size_t i;
   json_t *saved;
@@ -150,7 +149,7 @@ static int results(struct restore *restore, const json_t *saved_writers, json_t 
     if (w || failed)
       (void)json_object_set(one, "answers", (w ? w : failed)->answers);
     (void)json_array_append_new(list, one);
-    if (failed)
+    if (failed && hears(failed, saved, document))
       r = error_set(&restore->client->error, -EIO, failed->reason, "writer '%s' (%s) %s: %s",
                     writer_title(failed, title), failed->path, failed->state, failed->failure);
   }
@@ -181,7 +180,7 @@ int umbra_restore_event(struct umbra_client *client, const char *event, const ch
   }
   wait_for_calls(&restore);
   if (r >= 0)
-    r = results(&restore, saved_writers, list);
+    r = results(&restore, document, list);
   writers_free(restore.writers, restore.writer_count);
   if (ret_json && (r >= 0 || json_array_size(list) > 0)) {
     json_t *answer = json_pack("{s:O}", "writers", list);

@@ -11,9 +11,11 @@
 #include "view/view.h"
 
 #include <errno.h>
+#include <linux/openat2.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -212,15 +214,27 @@ static bool has_shadows(struct umbra_set *set) {
   return set->set->state == SET_READY || set->set->state == SET_ENDED;
 }
 
+/* Nothing in the shadow copy may lead out of it, least of all into the live system. A FIFO would wait for a writer.
+ */
+static int open_beneath(int root, const char *relative, int flags) {
+  struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC | O_NONBLOCK),
+                         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+  struct stat st;
+  CLEANUP_CLOSE int fd = (int)syscall(SYS_openat2, root, relative, &how, sizeof how);
+  if (fd < 0 || fstat(fd, &st) < 0)
+    return -errno;
+  return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? take_fd(&fd) : -EINVAL;
+}
+
 /* An image shows the filesystem from its root; the caller wants what the mount point showed. */
 static int open_mount_root(int view_fd, const struct set_member *m, struct umbra_error *err) {
   const char *root = m->shadow.volume->fs_root;
   bool image = strcmp(json_get_string_or(json_object_get(m->shadow.record, "view"), "kind", ""), "image") == 0;
   if (!image || strcmp(root, "/") == 0)
     return view_fd;
-  int fd = openat(view_fd, root + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-  int r =
-      fd < 0 ? error_errno(err, "opening '%s' in the shadow copy of '%s'", root, m->shadow.volume->mount_point) : fd;
+  int fd = open_beneath(view_fd, root + 1, O_RDONLY | O_DIRECTORY);
+  int r = fd < 0 ? error_code(err, fd, "opening '%s' in the shadow copy of '%s'", root, m->shadow.volume->mount_point)
+                 : fd;
   (void)close(view_fd);
   return r;
 }
@@ -246,6 +260,32 @@ static const char *below(const char *path, const char *directory) {
   return path[length] && path[length + 1] ? path + length + 1 : ".";
 }
 
+/*
+ * The volume that holds path now, or would hold it, and path as it is reached through its mount point: what has been
+ * deleted since is what is asked for most.
+ */
+static int find_path(const struct set *s, const char *path, const struct volume **ret, char **ret_real,
+                     struct umbra_error *err) {
+  CLEANUP_FREE char *at = strdup(path), *real = NULL;
+  size_t length = at ? strlen(at) : 0;
+  int r = at ? volume_table_lookup(s->volumes, at, ret, &real, err) : error_code(err, -ENOMEM, "opening '%s'", path);
+  while (r == -ENOENT && length > 1) {
+    do
+      length--;
+    while (length > 1 && at[length] != '/');
+    at[length] = 0;
+    r = volume_table_lookup(s->volumes, at, ret, &real, NULL);
+  }
+  if (r < 0)
+    return r;
+  if (asprintf(ret_real, "%s%s", strcmp(real, "/") == 0 ? "" : real, path + length) < 0) {
+    *ret_real = NULL;
+    return error_code(err, -ENOMEM, "opening '%s'", path);
+  }
+  error_clear(err);
+  return 0;
+}
+
 int umbra_set_open_path(struct umbra_set *set, const char *path) {
   struct umbra_error *err = &set->client->error;
   const struct volume *volume = NULL;
@@ -253,7 +293,7 @@ int umbra_set_open_path(struct umbra_set *set, const char *path) {
   error_clear(err);
   if (!has_shadows(set))
     return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "opening a shadow copy that is not there");
-  int r = volume_table_lookup(set->set->volumes, path, &volume, &real, err);
+  int r = find_path(set->set, path, &volume, &real, err);
   if (r < 0)
     return r;
   size_t i = 0;
@@ -267,9 +307,10 @@ int umbra_set_open_path(struct umbra_set *set, const char *path) {
     return error_set(err, -EXDEV, UMBRA_REASON_INVALID, "'%s' is not reached through '%s'", path,
                      volume->mount_point);
   CLEANUP_CLOSE int root = umbra_set_open_shadow(set, i);
-  int fd = root < 0 ? root : openat(root, relative, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  return root >= 0 && fd < 0 ? error_errno(err, "opening '%s' in the shadow copy of '%s'", path, volume->mount_point)
-                             : fd;
+  int fd = root < 0 ? root : open_beneath(root, relative, O_RDONLY);
+  return root >= 0 && fd < 0
+             ? error_code(err, fd, "opening '%s' in the shadow copy of '%s'", path, volume->mount_point)
+             : fd;
 }
 
 /* Who read a shadow copy that was dropped under him saw nothing but an I/O error. */

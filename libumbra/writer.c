@@ -5,8 +5,9 @@
  * (`pre-restore`, `post-restore`).  The other side is coordinator/writer-session.c.
  *
  * A session that is frozen waits for its thaw no longer than it was told that the freeze may last, and a second: the
- * process that would thaw it may be stopped.  At the end of its input what was begun is aborted; should that hang, an
- * alarm ends the process, and with it its connections.
+ * process that would thaw it may be stopped.  No callback takes longer than its event may and that second: SIGALRM
+ * ends the process then, and with it its connections.  At the end of its input what was begun is aborted.  When umbra
+ * dies while a callback is under way, SIGHUP (the parent's death) leaves it as long as an abort has.
  */
 #include "libumbra/writer-metadata.h"
 
@@ -26,12 +27,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 enum {
-  EXIT_RETRY = 75,        /* sysexits.h EX_TEMPFAIL */
-  FREEZE_GRACE_MS = 1000, /* after its limit a freeze is ended here */
-  LAST_ABORT_S = 60,      /* for an abort after umbra has gone */
+  EXIT_RETRY = 75,   /* sysexits.h EX_TEMPFAIL */
+  GRACE_MS = 1000,   /* after its limit a freeze, or a callback, is ended here */
+  LAST_ABORT_S = 10, /* for what is under way, and for an abort, after umbra has gone */
   INPUT_STEP_BYTES = 65536,
 };
 
@@ -168,6 +170,29 @@ int umbra_writer_become(uid_t user, gid_t group) {
 
 /* ---- the program ---- */
 
+static volatile sig_atomic_t orphaned;
+
+static void on_orphaned(int number) {
+  (void)number;
+  orphaned = 1;
+  (void)alarm(LAST_ABORT_S);
+}
+
+/* SIGALRM, which ends the process, after so long; 0: never, unless the end has come near already. */
+static void limit_time(int64_t ms) {
+  const struct itimerval in = {.it_value = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000}};
+  if (!orphaned)
+    (void)setitimer(ITIMER_REAL, &in, NULL);
+}
+
+static void watch_parent(pid_t parent) {
+  const struct sigaction action = {.sa_handler = on_orphaned, .sa_flags = SA_RESTART};
+  (void)sigaction(SIGHUP, &action, NULL);
+  (void)prctl(PR_SET_PDEATHSIG, SIGHUP);
+  if (getppid() != parent)
+    on_orphaned(SIGHUP);
+}
+
 static callback find_callback(const struct umbra_writer *w, const char *event, bool *ret_known) {
   for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
     if (strcmp(events[i].name, event) == 0) {
@@ -200,31 +225,45 @@ static int perform(struct umbra_writer_session *s, const char *event, int64_t li
   bool ends = strcmp(event, "abort") == 0 || strcmp(event, "shutdown") == 0;
   s->begun = s->begun || !ends;
   if (strcmp(event, "freeze") == 0)
-    s->thaw_by_ns = clock_monotonic_ns() + (limit_ms + FREEZE_GRACE_MS) * NS_PER_MS;
+    s->thaw_by_ns = clock_monotonic_ns() + (limit_ms + GRACE_MS) * NS_PER_MS;
   else if (ends || strcmp(event, "thaw") == 0)
     s->thaw_by_ns = 0;
+  limit_time(limit_ms > 0 ? limit_ms + GRACE_MS : 0);
   int r = call ? call(s) : 0;
+  limit_time(0);
   s->begun = s->begun && !ends;
   return r;
 }
 
 static int say(FILE *out, const struct umbra_writer_session *s, const char *event, int code) {
+  char message[sizeof s->message];
+  (void)snprintf(message, sizeof message, "%s", s->message[0] ? s->message : strerror(-code));
+  json_make_text(message);
   const char *result = code >= 0 ? "done" : code == -EAGAIN ? "retry" : "failed";
-  json_t *line =
-      json_pack("{s:s, s:s, s:o?, s:O?}", "event", event, "result", result, "message",
-                code < 0 ? json_path(s->message[0] ? s->message : strerror(-code)) : NULL, "answer", s->answer);
+  json_t *line = json_pack("{s:s, s:s, s:o?, s:O?}", "event", event, "result", result, "message",
+                           code < 0 ? json_string(message) : NULL, "answer", s->answer);
   int r =
       line && json_dumpf(line, out, JSON_COMPACT) == 0 && fputc('\n', out) != EOF && fflush(out) == 0 ? 0 : -EPIPE;
   json_decref(line);
   return r;
 }
 
+/* What was begun is undone: by the writer, or, if it cannot, by the end of the process. */
+static void undo(struct umbra_writer_session *s) {
+  bool frozen = s->thaw_by_ns != 0;
+  callback call = s->writer->abort ? s->writer->abort : frozen ? s->writer->thaw : NULL;
+  s->thaw_by_ns = 0;
+  limit_time((int64_t)LAST_ABORT_S * 1000);
+  int r = call ? call(s) : frozen ? -ENOSYS : 0;
+  limit_time(0);
+  if (r < 0)
+    _exit(EXIT_FAILURE);
+}
+
 /* Not thawed in time: nobody may stand still because somebody else is stopped. */
 static void thaw_overdue(struct umbra_writer_session *s) {
   (void)fprintf(stderr, "%s: was not told thaw within its limit: aborting by itself\n", s->writer->name);
-  s->thaw_by_ns = 0;
-  if (s->writer->abort)
-    (void)s->writer->abort(s);
+  undo(s);
 }
 
 /* Waits for more input. 1: there is some, 0: the end of it. */
@@ -265,8 +304,10 @@ static int handle_line(struct umbra_writer_session *s, const char *line, size_t 
   int r = json_parse(line, length_bytes, "an event", &told, &err);
   if (r >= 0)
     r = take_document(s, json_object_get(told, "document"));
-  if (r < 0)
-    return umbra_writer_fail(s, r, "%s", err.message[0] ? err.message : "out of memory");
+  if (r < 0) {
+    (void)fprintf(stderr, "%s: %s\n", s->writer->name, err.message[0] ? err.message : "out of memory");
+    return r;
+  }
   const char *event = json_get_string_or(told, "event", "");
   json_decref(s->own);
   s->own = json_incref(json_object_get(told, "writer"));
@@ -277,10 +318,9 @@ static int handle_line(struct umbra_writer_session *s, const char *line, size_t 
   return say(out, s, event, r);
 }
 
-static int session(struct umbra_writer_session *s, FILE *out) {
-  /* The end of the input says that umbra is gone, and leaves time to undo. */
-  (void)prctl(PR_SET_PDEATHSIG, 0);
-  (void)signal(SIGPIPE, SIG_IGN);
+static int session(struct umbra_writer_session *s, pid_t parent, FILE *out) {
+  /* Instead of SIGKILL: it leaves time to undo. */
+  watch_parent(parent);
   int r = 0;
   while (r >= 0 && read_more(s) > 0) {
     const char *end;
@@ -291,9 +331,8 @@ static int session(struct umbra_writer_session *s, FILE *out) {
       memmove(s->input, end + 1, s->input_bytes);
     }
   }
-  (void)alarm(LAST_ABORT_S);
-  if (s->begun && s->writer->abort)
-    (void)s->writer->abort(s);
+  if (s->begun)
+    undo(s);
   return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -339,6 +378,7 @@ static const char *variable(const char *name) {
 }
 
 int umbra_writer_main(const struct umbra_writer *writer, int argc, char **argv) {
+  pid_t parent = getppid();
   if (argc != 2) {
     (void)fprintf(stderr, "usage: %s identify|session|EVENT (see umbra-writers(7))\n", argv[0]);
     return 2;
@@ -355,7 +395,7 @@ int umbra_writer_main(const struct umbra_writer *writer, int argc, char **argv) 
                                    .key = variable("UMBRA_KEY"),
                                    .set_id = variable("UMBRA_SET")};
   int status = strcmp(argv[1], "identify") == 0  ? identify(writer, out)
-               : strcmp(argv[1], "session") == 0 ? session(&s, out)
+               : strcmp(argv[1], "session") == 0 ? session(&s, parent, out)
                                                  : single_event(&s, argv[1], out);
   json_decref(s.document);
   json_decref(s.own);

@@ -56,6 +56,14 @@ int writers_list(struct umbra_client *client, json_t **ret) {
   return r;
 }
 
+/* Files that are not there yet will be where their directory is. */
+static int add_nearest(struct umbra_set *set, char *path) {
+  char *slash;
+  while (access(path, F_OK) < 0 && (slash = strrchr(path, '/')) && slash > path)
+    *slash = 0;
+  return umbra_set_add_path(set, access(path, F_OK) < 0 ? "/" : path);
+}
+
 /* The files of the writer's instances are what the set is of; who has none is told of any set. */
 static int add_its_files(struct umbra_set *set, const json_t *list, const char *name) {
   size_t i, j, k, paths = 0, instances = 0;
@@ -69,7 +77,7 @@ static int add_its_files(struct umbra_set *set, const json_t *list, const char *
       json_array_foreach(json_object_get(component, "files"), k, files) {
         CLEANUP_FREE char *path = NULL;
         if (r >= 0 && json_path_value(json_object_get(files, "path"), &path) >= 0) {
-          r = umbra_set_add_path(set, path);
+          r = add_nearest(set, path);
           paths++;
         }
       }

@@ -17,7 +17,9 @@
  * The program goes to writers.d (umbra-writers(7)). `PROGRAM identify` lists the instances; for each set one process
  * an instance lives from prepare-backup to shutdown (`PROGRAM session`), so that it can keep a connection, a lock or
  * a transaction from one event to the next.  When umbra is gone, in whatever way, or does not thaw in time, abort()
- * is called by the library itself.
+ * (or thaw(), of a frozen one without) is called by the library itself; a callback that is under way then has ten
+ * seconds.  Should that fail, or should there be neither, the process ends.  A session that is in the midst of an
+ * event when the set is cancelled, or whose event takes too long, is killed.
  *
  * Callbacks return 0 or a negative errno: -EAGAIN means that trying again may help.  What umbra_writer_fail() said is
  * the failure's message.  They may block: umbra has deadlines, and kills a writer that misses one.  One thread. The

@@ -95,6 +95,10 @@ static int act(struct umbra_writer_session *s, const char *event) {
   const char *answer = json_get_string_or(told, "answer", NULL), *raw = json_get_string_or(told, "raw", NULL);
   if (answer)
     umbra_writer_answer(s, "said", answer);
+  json_int_t answer_bytes = json_get_integer_or(told, "answer_bytes", 0);
+  CLEANUP_FREE char *long_answer = answer_bytes > 0 ? calloc(1, (size_t)answer_bytes + 1) : NULL;
+  if (long_answer)
+    umbra_writer_answer(s, "said", memset(long_answer, 'x', (size_t)answer_bytes));
   /* Past the library, on the descriptor that it answers on. */
   for (int fd = 3; raw && fd < 16; fd++)
     if (write(fd, raw, strlen(raw)) == (ssize_t)strlen(raw))
@@ -110,6 +114,13 @@ static int act(struct umbra_writer_session *s, const char *event) {
     (void)raise((int)json_get_integer_or(told, "signal", 0));
   if (json_object_get(told, "exit"))
     _exit((int)json_get_integer_or(told, "exit", 0));
+  json_int_t later_ms = json_get_integer_or(told, "killed_after_ms", 0);
+  pid_t self = getpid();
+  if (later_ms > 0 && fork() == 0) {
+    wait_ms(later_ms);
+    (void)kill(self, SIGKILL);
+    _exit(0);
+  }
   const char *failure = json_get_string_or(told, "fail", NULL), *retry = json_get_string_or(told, "retry", NULL);
   if (failure)
     return umbra_writer_fail(s, -EIO, "%s", failure);

@@ -33,3 +33,30 @@ status=0; FAIL_THAW=yes "$BUILD/examples/requester-copy" "$WORK/v/data" "$WORK/a
 [ "$status" = 3 ] && grep -q "marker.*failed-at-thaw" "$WORK/messages" || fail "status $status: $(cat "$WORK/messages")"
 status=0; "$BUILD/examples/requester-copy" "$WORK/nothing" "$WORK/x" 2>/dev/null || status=$?
 [ "$status" = 1 ] || fail "status $status of a source that is not there"
+
+# What has been deleted since; and a link that was there at the instant, and is a directory now, leads nowhere.
+mkdir "$WORK/outside"; echo secret >"$WORK/outside/file"
+ln -s "$WORK/outside" "$WORK/v/link"
+mkdir "$WORK/v/gone"; echo was >"$WORK/v/gone/file"
+cat >"$UMBRA_CONFIG_DIR/writers.d/marker" <<'END'
+#!/bin/sh
+case $1 in
+  identify) echo "{\"name\": \"marker\", \"components\": [{\"name\": \"data\", \"files\": [{\"path\": \"$MARKED\"}]}]}" ;;
+  thaw) rm -rf "$MARKED/../gone" "$MARKED/../link"; mkdir "$MARKED/../link" ;;
+esac
+END
+mkdir "$WORK/v/gone/deeper"
+"$BUILD/examples/requester-copy" "$WORK/v/gone" "$WORK/back" || fail "what is gone by now: status $?"
+[ "$(cat "$WORK/back/file")" = was ] && [ ! -e "$WORK/v/gone" ] || fail "not what it was"
+rmdir "$WORK/v/link"; ln -s "$WORK/v/data" "$WORK/v/link2"; ln -s "$WORK/outside" "$WORK/v/link"
+mv "$WORK/v/link" "$WORK/v/link.later"; mkdir "$WORK/v/link"
+cat >"$UMBRA_CONFIG_DIR/writers.d/marker" <<'END'
+#!/bin/sh
+case $1 in
+  identify) echo "{\"name\": \"marker\", \"components\": [{\"name\": \"data\", \"files\": [{\"path\": \"$MARKED\"}]}]}" ;;
+  freeze) rmdir "$MARKED/../link"; mv "$MARKED/../link.later" "$MARKED/../link" ;;
+  thaw) rm "$MARKED/../link"; mkdir "$MARKED/../link" ;;
+esac
+END
+status=0; "$BUILD/examples/requester-copy" "$WORK/v/link" "$WORK/stolen" 2>"$WORK/messages" || status=$?
+[ "$status" = 1 ] && [ ! -e "$WORK/stolen" ] || fail "a link led out of the shadow copy: status $status: $(cat "$WORK/messages")"

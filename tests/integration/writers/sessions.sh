@@ -96,30 +96,67 @@ create
 grep -q '^abort two' "$LOG" || fail "the other was not told abort: $(cat "$LOG")"
 rm "$UMBRA_CONFIG_DIR/umbra.conf"
 
-# umbra dies while they are frozen: the end of their input is their abort, and their processes end.
-script '{"freeze@one": {"delay_ms": 60000}}'
+# One that dies when nobody looks, and is told its next event after that: no signal of it reaches umbra.
+script '{"freeze@one": {"killed_after_ms": 1}, "prepare-snapshot@two": {"delay_ms": 100}}'
+rm -f "$LOG"
+STATUS=0
+env --default-signal=PIPE "$UMBRA" --json create --provider clone "$WORK/v" >"$WORK/set" 2>"$WORK/messages" || STATUS=$?
+"$UMBRA" --quiet delete --all
+[ "$STATUS" = 3 ] && grep -q "scripted one.*failed-at-thaw" "$WORK/messages" || fail "died between freeze and thaw: status $STATUS: $(cat "$WORK/messages")"
+
+# Words that are cut in the middle of a character are words all the same.
+script "{\"freeze@one\": {\"fail\": \"a$(printf 'é%.0s' {1..300})\"}}"
+create
+[ "$STATUS" = 3 ] && [ "$(state_of one)" = failed-at-freeze ] && grep -q '^abort one' "$LOG" || fail "status $STATUS: $(cat "$WORK/set" "$LOG")"
+
+# More words than a set can keep: the writers that say too much are out, and all can be read again.
+script '{"prepare-backup": {"answer_bytes": 900000}}' "$(jq -n '[range(24) | {instance: "i\(.)"}]')"
+create
+[ "$STATUS" = 3 ] && grep -q "writers said more than 16 MiB" "$WORK/messages" || fail "status $STATUS: $(head -c 2000 "$WORK/messages")"
+[ "$("$UMBRA" --json list sets | jq '.sets | length')" = 0 ] || fail "a set is left"
+
+# Children that are not waited for are waited for all the same.
+script '{}'
+rm -f "$LOG"
+timeout 60 env --ignore-signal=CHLD "$UMBRA" --quiet create --provider clone "$WORK/v" || fail "SIGCHLD ignored: status $?"
+"$UMBRA" --quiet delete --all
+
+# umbra dies while they are frozen: the end of their input is their abort, and their processes end; also the one that hangs.
+script '{"freeze@one": {"hang": true}}'
 rm -f "$LOG"
 "$UMBRA" --quiet create --provider clone "$WORK/v" >/dev/null 2>&1 &
 umbra=$!
 wait_for 10 grep -q "^freeze one" "$LOG" || fail "not heard: ^freeze one"
-two=$(awk '$1 == "freeze" && $2 == "two" { print $NF }' "$LOG")
 kill -KILL "$umbra"
 wait "$umbra" 2>/dev/null || true
 wait_for 10 grep -q "^abort two" "$LOG" || fail "not heard: ^abort two"
-wait_for 10 bash -c '! kill -0 "$0"' "$two"
 timeout 5 touch "$WORK/v/written" || fail "the volume is still frozen"
-kill -KILL "$(awk '$1 == "freeze" && $2 == "one" { print $NF }' "$LOG")" 2>/dev/null || true
+wait_for 60 bash -c '! pgrep -f -- "^$0/writers.d/scripted session"' "$UMBRA_CONFIG_DIR" || fail "a session outlives umbra"
 
 # umbra is stopped while they are frozen: they go on by themselves, and the set fails when it is woken.
 printf 'freeze_limit_ms = 1500\n' >"$UMBRA_CONFIG_DIR/umbra.conf"
-script '{"freeze@one": {"delay_ms": 700}}'
-rm -f "$LOG"
-"$UMBRA" --quiet create --provider clone "$WORK/v" >/dev/null 2>"$WORK/messages" &
-umbra=$!
-wait_for 10 grep -q "^freeze one" "$LOG" || fail "not heard: ^freeze one"
-kill -STOP "$umbra"
-wait_for 10 grep -q "^abort two" "$LOG" || fail "not heard: ^abort two"
+stopped() { # EVENTS
+  script "$1"
+  rm -f "$LOG"
+  "$UMBRA" --quiet create --provider clone "$WORK/v" >/dev/null 2>"$WORK/messages" &
+  umbra=$!
+  wait_for 10 grep -q "^freeze one" "$LOG" || fail "not heard: ^freeze one"
+  kill -STOP "$umbra"
+  wait_for 10 grep -q "^abort two" "$LOG" || fail "not heard: ^abort two"
+}
+woken() {
+  kill -CONT "$umbra"
+  STATUS=0; wait "$umbra" || STATUS=$?
+  [ "$STATUS" = 1 ] || fail "stopped beyond the limit: status $STATUS: $(cat "$WORK/messages")"
+}
+ended() { [ "$(awk '{ print $3 }' "/proc/$(awk -v i="$1" '$1 == "freeze" && $2 == i { print $NF }' "$LOG")/stat")" = Z ]; }
+stopped '{"freeze@one": {"delay_ms": 700}}'
 wait_for 10 grep -q "^abort one" "$LOG" || fail "not heard: ^abort one"
-kill -CONT "$umbra"
-STATUS=0; wait "$umbra" || STATUS=$?
-[ "$STATUS" = 1 ] || fail "stopped beyond the limit: status $STATUS: $(cat "$WORK/messages")"
+woken
+# Neither one that hangs in freeze nor one that cannot undo it stays: its end undoes what it holds.
+stopped '{"freeze@one": {"hang": true}}'
+wait_for 10 ended one || fail "it hangs on"
+woken
+stopped '{"freeze@one": {"delay_ms": 700}, "abort@one": {"fail": "cannot"}}'
+wait_for 10 ended one || fail "it could not undo its freeze, and is still there"
+woken

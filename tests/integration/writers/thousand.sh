@@ -23,5 +23,12 @@ done
 [ "$("$UMBRA" --quiet run --no-writers --of "$WORK/v" -- bash -c 'ulimit -Sn')" = 1024 ] || fail "a program got another limit than umbra had"
 "$UMBRA" --quiet delete --all
 script 1025
-"$UMBRA" --quiet create --provider clone "$WORK/v" 2>"$WORK/messages" && fail "1025 writers"
-grep -q "more than 1024 writers" "$WORK/messages" || fail "$(cat "$WORK/messages")"
+status=0; "$UMBRA" --quiet create --provider clone "$WORK/v" 2>"$WORK/messages" || status=$?
+[ "$status" = 3 ] && grep -q "scripted.*1025 instances, more than 1024" "$WORK/messages" || fail "1025 writers: status $status: $(cat "$WORK/messages")"
+"$UMBRA" --quiet delete --all
+# Together with another program's.
+script 1024
+printf '#!/bin/sh\necho "{\\"name\\": \\"other\\"}"\n' >"$UMBRA_CONFIG_DIR/writers.d/other"
+chmod 755 "$UMBRA_CONFIG_DIR/writers.d/other"
+status=0; "$UMBRA" --quiet create --provider clone "$WORK/v" 2>"$WORK/messages" || status=$?
+[ "$status" = 1 ] && grep -q "more than 1024 writers" "$WORK/messages" || fail "1025 writers of two programs: status $status: $(cat "$WORK/messages")"
