@@ -42,6 +42,17 @@ pid_t service_process_in(const char *directory, const char *const *names) {
   return 0;
 }
 
+bool service_is_here(pid_t pid) {
+  char link[64], path[PATH_MAX];
+  struct stat its, ours;
+  (void)snprintf(link, sizeof link, "/proc/%d/cwd", (int)pid);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length <= 0)
+    return false;
+  path[length] = '\0';
+  return stat(link, &its) == 0 && stat(path, &ours) == 0 && its.st_ino == ours.st_ino && its.st_dev == ours.st_dev;
+}
+
 char *service_unit(pid_t pid) {
   char path[64], line[PATH_MAX];
   (void)snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);

@@ -12,6 +12,12 @@ bool service_is_called(pid_t pid, const char *const *names);
 /* The process called one of names that has the directory as its working directory; 0: none. As root. */
 pid_t service_process_in(const char *directory, const char *const *names);
 
+/*
+ * True if the working directory of the process, where servers have their files, is the same one for us under the same
+ * name; a container's is not. As root.
+ */
+bool service_is_here(pid_t pid);
+
 /* The systemd unit that the process is in, free(); NULL: none, or no memory. */
 char *service_unit(pid_t pid);
 

@@ -99,8 +99,7 @@ static bool below(const char *path, const char *directory) {
 /* Adds the directory unless one that is there has it. */
 static int add_directory(char ***list, const char *name, struct umbra_error *err) {
   CLEANUP_FREE char *path = realpath(name, NULL);
-  struct stat st;
-  if (!path || stat(path, &st) < 0)
+  if (!path)
     return error_errno(err, "looking at '%s', where the server says that its files are", name);
   for (char **one = *list; one && *one; one++)
     if (below(path, *one))
@@ -204,7 +203,7 @@ static int examine(pid_t pid, const char *config_dir, struct instance *ret, stru
   char path[64];
   struct stat st;
   *ret = (struct instance){0};
-  size_t count = service_is_called(pid, instance_programs) ? listeners_of(pid, at) : 0;
+  size_t count = service_is_called(pid, instance_programs) && service_is_here(pid) ? listeners_of(pid, at) : 0;
   (void)snprintf(path, sizeof path, "/proc/%d", (int)pid);
   if (count == 0 || !at[0].path[0] || stat(path, &st) < 0 || process_start_ticks(pid, &ret->start_ticks) < 0)
     return 0;

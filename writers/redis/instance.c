@@ -246,7 +246,7 @@ static int counts_as_failed(const struct instance *i, const struct umbra_error *
 static int examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
   struct listener at[LISTENERS_MAX];
   *ret = (struct instance){0};
-  size_t count = service_is_called(pid, instance_programs) ? listeners_of(pid, at) : 0;
+  size_t count = service_is_called(pid, instance_programs) && service_is_here(pid) ? listeners_of(pid, at) : 0;
   /* What has forked to save does not listen. */
   if (count == 0 || describe_process(pid, ret) < 0)
     return 0;

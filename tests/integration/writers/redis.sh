@@ -71,3 +71,12 @@ for log in "$WORK"/v/second/appendonlydir/*.incr.aof; do printf 'no command of t
 "$UMBRA" --quiet backup --require application "$WORK/v/second" --to "$WORK/damaged" >/dev/null || fail "backup with a password"
 expect_status 1 "$UMBRA" restore "$WORK/damaged" --to "$WORK/elsewhere"
 expect_output "elsewhere.*appendonly.aof.manifest' is damaged"
+
+# As in a container: its directory has another place here, and it is nobody that would have to take part.
+install -d -o nobody -g nogroup "$WORK/v/seen" "$WORK/v/real"
+background unshare -m bash -c 'mount --bind "$1/v/real" "$1/v/seen" && exec setpriv --reuid=nobody --regid=nogroup --clear-groups "$2" --port 0 \
+  --unixsocket "$1/sockets/inside" --dir "$1/v/seen" --appendonly yes --requirepass unknown --logfile "$1/sockets/inside.log"' - "$WORK" "$REDIS"
+wait_for 30 test -S "$WORK/sockets/inside" || fail "no server inside"
+"$UMBRA" --json list writers >"$WORK/writers"
+! grep -q "sockets/inside" "$WORK/writers" || fail "what is in a container takes part: $(cat "$WORK/writers")"
+grep -q "sockets/live" "$WORK/writers" || fail "the other one does not"
