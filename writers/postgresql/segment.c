@@ -32,12 +32,20 @@ const char *segment_name(const struct segments *of, uint64_t number, char ret[SE
   return ret;
 }
 
-static int copy_one(const char *name, uint64_t size_bytes, int from_directory_fd, int to_directory_fd, void *buffer) {
-  CLEANUP_CLOSE int from = openat(from_directory_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  CLEANUP_CLOSE int to =
-      from < 0 ? -1 : openat(to_directory_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (to < 0)
-    return -errno;
+/* Within one filesystem blocks may be shared (btrfs). 1: it cannot be done like that, and nothing has been. */
+static int copy_in_kernel(int from, int to, uint64_t size_bytes) {
+  for (uint64_t done = 0; done < size_bytes;) {
+    ssize_t n = copy_file_range(from, NULL, to, NULL, (size_t)(size_bytes - done), 0);
+    if (n < 0 && done == 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS))
+      return 1;
+    if (n <= 0)
+      return n < 0 ? -errno : -ENODATA;
+    done += (uint64_t)n;
+  }
+  return 0;
+}
+
+static int copy_by_hand(int from, int to, uint64_t size_bytes, void *buffer) {
   int r = 0;
   for (uint64_t done = 0; done < size_bytes && r >= 0; done += COPY_BYTES) {
     size_t n = size_bytes - done < COPY_BYTES ? (size_t)(size_bytes - done) : COPY_BYTES;
@@ -45,6 +53,18 @@ static int copy_one(const char *name, uint64_t size_bytes, int from_directory_fd
     if (r >= 0)
       r = fd_write_all(to, buffer, n);
   }
+  return r;
+}
+
+static int copy_one(const char *name, uint64_t size_bytes, int from_directory_fd, int to_directory_fd, void *buffer) {
+  static const int create = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+  CLEANUP_CLOSE int from = openat(from_directory_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  CLEANUP_CLOSE int to = from < 0 ? -1 : openat(to_directory_fd, name, create, 0600);
+  if (to < 0)
+    return -errno;
+  int r = copy_in_kernel(from, to, size_bytes);
+  if (r > 0)
+    r = copy_by_hand(from, to, size_bytes, buffer);
   return r < 0 ? r : fsync(to) < 0 ? -errno : 0;
 }
 

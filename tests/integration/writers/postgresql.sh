@@ -18,6 +18,13 @@ in_space() {
   psql -p "$1" -c "ALTER TABLE pgbench_accounts SET TABLESPACE other" -c "ALTER INDEX pgbench_accounts_pkey SET TABLESPACE other"
 }
 
+# create VOLUME...: a set of them with status 0, into set
+create() {
+  "$UMBRA" --json create --require application "$@" >"$WORK/set" 2>"$WORK/messages" || { cat "$WORK/messages" >&2; fail "create"; }
+  [ ! -s "$WORK/messages" ] || { echo "create said:"; cat "$WORK/messages"; }
+  set=$(jq .set "$WORK/set")
+}
+
 make_volume data ext4 400M
 make_volume wal ext4 400M
 make_volume space ext4 200M
@@ -27,8 +34,7 @@ in_space 5999 "$WORK/space/pg"
 start_load 5999
 for ((i = 1; i <= SETS; i++)); do
   acknowledged=$(ask acknowledged)
-  expect_status 0 "$UMBRA" --json create --require application "$WORK/data" "$WORK/wal" "$WORK/space"
-  set=$(jq .set "$WORK/output")
+  create "$WORK/data" "$WORK/wal" "$WORK/space"
   [ "$(jq -r '.writers[] | .name + .instance + .state' <<<"$set")" = "postgresql$WORK/data/pg/mainstable" ] || fail "$set"
   [ "$(jq -r .instant <<<"$set")" = set ] || fail "$set"
   judge_copies "$set" "$WORK/data/pg/main" "$acknowledged"
@@ -43,16 +49,15 @@ stop_load
 echo "$SETS shadow copies of one instant under $TRANSACTIONS transactions"
 server stop "$WORK/data/pg/main" fast
 
-make_volume b1 btrfs 600M
-make_volume b2 btrfs 300M
+make_volume b1 btrfs 2G
+make_volume b2 btrfs 1G
 install -d -o postgres "$WORK"/{b1,b2}/pg
 make_cluster "$WORK/b1/pg/main" 5998
 in_space 5998 "$WORK/b2/pg"
 start_load 5998
 for ((i = 1; i <= SETS; i++)); do
   acknowledged=$(ask acknowledged)
-  expect_status 0 "$UMBRA" --json create "$WORK/b1" "$WORK/b2"
-  set=$(jq .set "$WORK/output")
+  create "$WORK/b1" "$WORK/b2"
   [ "$(jq -r .instant <<<"$set")" = per-volume ] || fail "$set"
   # It does not depend on how close to each other they were made.
   judge_copies "$set" "$WORK/b1/pg/main" "$acknowledged"
@@ -91,8 +96,8 @@ wait_for 30 rejected || fail "not let in, but status $status"
 expect_output "postgresql.*failed-at-prepare-backup.*connecting: .*pg_hba.conf rejects"
 server stop "$WORK/b1/pg/main" fast
 echo "cluster.shop = $WORK/b1/pg/main" >"$UMBRA_CONFIG_DIR/writers/postgresql.conf"
-expect_status 0 "$UMBRA" --json create --require application "$WORK/b1" "$WORK/b2"
-[ "$(jq -r '.set.writers[] | .name + .instance + .state' "$WORK/output")" = postgresqlshopstable ] || fail "$(cat "$WORK/output")"
+create "$WORK/b1" "$WORK/b2"
+[ "$(jq -r '.writers[] | .name + .instance + .state' <<<"$set")" = postgresqlshopstable ] || fail "$set"
 "$UMBRA" --quiet delete --all
 echo "shop = 7" >"$UMBRA_CONFIG_DIR/writers/postgresql.conf"
 expect_status 3 "$UMBRA" --json create "$WORK/b1" "$WORK/b2"
