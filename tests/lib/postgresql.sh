@@ -38,6 +38,7 @@ make_cluster() {
   sed -i '1i local all loader peer map=load' "$data/pg_hba.conf"
   printf '%s\n' "${SETTINGS[@]}" >>"$data/postgresql.conf"
   cleanup_fn server stop "$data"
+  cleanup_fn "$UMBRA" --quiet delete --all # while the volumes are there
   (cd / && server start "$data" "$port") || fail "the server did not start"
   (cd / && as_postgres "$PG/psql" -qX -h "$SOCKETS" -p "$port" -c "CREATE ROLE loader SUPERUSER LOGIN; CREATE EXTENSION amcheck") || fail "CREATE ROLE"
   "$PG/pgbench" -p "$port" -q -i -s "$SCALE" >"$WORK/log/pgbench" 2>&1 || { cat "$WORK/log/pgbench" >&2; fail "pgbench -i"; }
