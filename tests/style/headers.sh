@@ -7,7 +7,7 @@ requires_program gcc pkg-config
 
 cd "$TOP"
 flags=(-I. -Iinclude -Wall -Wextra -Werror -fsyntax-only -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64)
-read -ra packages < <(pkg-config --cflags libsystemd jansson mount blkid libarchive libbpf ext2fs)
+read -ra packages < <(pkg-config --cflags libsystemd jansson mount blkid libarchive libbpf ext2fs libpq libmariadb hiredis sqlite3)
 count=0
 while read -r header; do
   # Seen by the BPF compiler and by ours: its types come from whoever includes it.
@@ -22,7 +22,7 @@ while read -r header; do
       ;;
   esac
   count=$((count + 1))
-done < <(find include common volume track providers coordinator libumbra view backup cli -name '*.h')
+done < <(find include common volume track cow providers coordinator libumbra view backup writers cli -name '*.h')
 [ "$count" -gt 10 ] || fail "only $count headers found"
 # The arrows, too: meson checks them only when it configures.
 tools/check-arrows || fail "an arrow points the wrong way"
