@@ -6,7 +6,7 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
-#include "common/fd-limit.h"
+#include "common/given.h"
 #include "common/json.h"
 
 #include <signal.h>
@@ -137,9 +137,7 @@ int main(int argc, char **argv) {
   struct cli cli = {.progress = &progress};
   if (fd_occupy_standard() < 0)
     return STATUS_FAILED;
-  /* Ignored by who started us, children would be gone before anybody has seen how they ended. */
-  (void)signal(SIGCHLD, SIG_DFL);
-  fd_limit_raise();
+  given_change();
   if (umbra_client_new(&cli.client) < 0) {
     fputs("umbra: starting: out of memory\n", stderr);
     return STATUS_FAILED;

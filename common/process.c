@@ -2,7 +2,7 @@
 #include "common/process.h"
 
 #include "common/cleanup.h"
-#include "common/fd-limit.h"
+#include "common/given.h"
 #include "common/fd.h"
 
 #include <errno.h>
@@ -32,6 +32,7 @@ __attribute__((noreturn)) static void become(const struct process_options *optio
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent)
     _exit(127);
+  given_restore();
   for (int number = 1; number < NSIG; number++)
     (void)sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
   if (options->own_group)
@@ -45,7 +46,6 @@ __attribute__((noreturn)) static void become(const struct process_options *optio
   (void)close_range(REPORT_FD + 1, ~0U, 0);
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
-  fd_limit_restore();
   (void)execve(options->path, options->arguments, options->environment ? options->environment : environ);
   int error = errno;
   (void)!write(REPORT_FD, &error, sizeof error);

@@ -10,7 +10,7 @@
 #include "view/run.h"
 
 #include "common/cleanup.h"
-#include "common/fd-limit.h"
+#include "common/given.h"
 #include "common/fd.h"
 #include "common/json.h"
 #include "common/strv.h"
@@ -134,7 +134,7 @@ static void __attribute__((noreturn)) be_child(const struct runner *r, pid_t par
   failure.step = CHILD_EXECUTE;
   (void)sigaction(SIGCHLD, &r->child_action, NULL);
   (void)sigprocmask(SIG_SETMASK, &r->mask, NULL);
-  fd_limit_restore();
+  given_restore();
   (void)execvp(r->run->arguments[0], r->run->arguments);
 fail:
   failure.code = -errno;
