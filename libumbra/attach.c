@@ -7,6 +7,7 @@
 #include "libumbra/reverting.h"
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/json.h"
 #include "coordinator/catalog.h"
@@ -31,9 +32,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { START_TIMEOUT_MS = 30000, END_TIMEOUT_MS = 60000, CALL_TIMEOUT_MS = 60000, BACKLOG = 16, LIMIT_PART = 10 };
+enum { ALONE_TRIES_MAX = 25, ALONE_PAUSE_MS = 20 };
 
 /* What attaching holds until the programs have it. */
 struct attaching {
@@ -195,7 +198,8 @@ static int open_origin(struct attaching *a, const char *origin) {
     return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID,
                      "device-mapper needs a block device: make one of '%s' (losetup --find --show) and attach that",
                      origin);
-  /* Its ranges are asked for again after each switch (cow/DESIGN.md, E24), which no machine has been seen to do yet. */
+  /* Its ranges are asked for again after each switch (cow/DESIGN.md, E24), which no machine has been seen to do yet.
+   */
   if (a->storage && strcmp(a->storage, "inside") == 0 && !a->dm_asked)
     a->dm = DM_NO;
   a->mapping =
@@ -267,10 +271,9 @@ static int make_arena(struct attaching *a) {
     return error_set(a->err, -EINVAL, UMBRA_REASON_INVALID,
                      "a limit of %llu bytes is less than one chunk (%u bytes): nothing could be kept",
                      (unsigned long long)a->limit_bytes, a->chunk_bytes);
-  int r = a->persistent
-              ? recover(a)
-              : cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX, COW_SLOTS_MAX,
-                                 a->err);
+  int r = a->persistent ? recover(a)
+                        : cow_arena_create(&a->arena, &g, slots < COW_SLOTS_MAX ? (uint32_t)slots : COW_SLOTS_MAX,
+                                           COW_SLOTS_MAX, a->err);
   for (int i = 0; r >= 0 && i < COW_REGIONS; i++)
     if ((a->fds[SEAT_ARENA + i] = fcntl(a->arena.fds[i], F_DUPFD_CLOEXEC, 0)) < 0)
       r = error_errno(a->err, "handing over memory");
@@ -507,7 +510,15 @@ int attached_directory_of(struct umbra_client *client, const char *name, char **
 }
 
 int attached_open_alone(struct umbra_client *client, const char *device, int flags, int *ret_fd) {
-  *ret_fd = open(device, flags | O_EXCL | O_CLOEXEC);
+  /* Who looks for filesystems or for a free loop device has any device to itself for a moment. */
+  for (int tries = 0; tries < ALONE_TRIES_MAX; tries++) {
+    *ret_fd = open(device, flags | O_EXCL | O_CLOEXEC);
+    if (*ret_fd >= 0 || errno != EBUSY)
+      break;
+    const struct timespec pause = {.tv_nsec = ALONE_PAUSE_MS * NS_PER_MS};
+    (void)nanosleep(&pause, NULL);
+    errno = EBUSY;
+  }
   if (*ret_fd < 0 && errno == EBUSY)
     return error_set(&client->error, -EBUSY, UMBRA_REASON_BUSY, "'%s' is in use: unmount it first", device);
   return *ret_fd < 0 ? error_errno(&client->error, "opening '%s'", device) : 0;
