@@ -58,6 +58,7 @@ static const struct {
 struct umbra_writer_session {
   const struct umbra_writer *writer;
   const char *instance, *key, *set_id; /* of the environment */
+  char *saved_key;                     /* at a restore: the backup's, what key is then; NULL */
   json_t *document;                    /* of the present event; NULL */
   json_t *own;                         /* what umbra knows of this instance; NULL */
   char *document_text;
@@ -223,6 +224,9 @@ static int perform(struct umbra_writer_session *s, const char *event, int64_t li
   if (!known)
     return umbra_writer_fail(s, -EINVAL, "'%s' is no event", event);
   bool ends = strcmp(event, "abort") == 0 || strcmp(event, "shutdown") == 0;
+  /* What has aborted by itself has nothing left to abort. */
+  if (strcmp(event, "abort") == 0 && !s->begun)
+    return 0;
   s->begun = s->begun || !ends;
   if (strcmp(event, "freeze") == 0)
     s->thaw_by_ns = clock_monotonic_ns() + (limit_ms + GRACE_MS) * NS_PER_MS;
@@ -253,6 +257,7 @@ static void undo(struct umbra_writer_session *s) {
   bool frozen = s->thaw_by_ns != 0;
   callback call = s->writer->abort ? s->writer->abort : frozen ? s->writer->thaw : NULL;
   s->thaw_by_ns = 0;
+  s->begun = false;
   limit_time((int64_t)LAST_ABORT_S * 1000);
   int r = call ? call(s) : frozen ? -ENOSYS : 0;
   limit_time(0);
@@ -264,6 +269,12 @@ static void undo(struct umbra_writer_session *s) {
 static void thaw_overdue(struct umbra_writer_session *s) {
   (void)fprintf(stderr, "%s: was not told thaw within its limit: aborting by itself\n", s->writer->name);
   undo(s);
+}
+
+static int fail_overdue(struct umbra_writer_session *s) {
+  json_decref(s->answer);
+  s->answer = NULL;
+  return umbra_writer_fail(s, -ETIMEDOUT, "was frozen longer than its limit, and had gone on by itself");
 }
 
 /* Waits for more input. 1: there is some, 0: the end of it. */
@@ -311,10 +322,9 @@ static int handle_line(struct umbra_writer_session *s, const char *line, size_t 
   const char *event = json_get_string_or(told, "event", "");
   json_decref(s->own);
   s->own = json_incref(json_object_get(told, "writer"));
-  bool overdue = strcmp(event, "thaw") == 0 && s->thaw_by_ns == 0;
-  r = perform(s, event, json_get_integer_or(told, "limit_ms", 0));
-  if (r >= 0 && overdue)
-    r = umbra_writer_fail(s, -ETIMEDOUT, "was frozen longer than its limit, and had gone on by itself");
+  /* Whoever has aborted by itself has nothing left to thaw. */
+  r = strcmp(event, "thaw") == 0 && s->thaw_by_ns == 0 ? fail_overdue(s)
+                                                       : perform(s, event, json_get_integer_or(told, "limit_ms", 0));
   return say(out, s, event, r);
 }
 
@@ -336,6 +346,15 @@ static int session(struct umbra_writer_session *s, pid_t parent, FILE *out) {
   return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* What the backup has counts at its restore, not what is there at the moment. 0, or negative: no memory. */
+static int take_saved_key(struct umbra_writer_session *s) {
+  const json_t *metadata = json_object_get(own_entry(s, json_object_get(s->document, "writers")), "metadata");
+  int r = json_path_value(json_object_get(metadata, "key"), &s->saved_key);
+  if (s->saved_key)
+    s->key = s->saved_key;
+  return r == -ENOMEM ? r : 0;
+}
+
 /* One event of a restore: `PROGRAM EVENT`, with the document on standard input. */
 static int single_event(struct umbra_writer_session *s, const char *event, FILE *out) {
   while (read_more(s) > 0)
@@ -345,6 +364,8 @@ static int single_event(struct umbra_writer_session *s, const char *event, FILE 
   int r = s->input_bytes > 0 ? json_parse(s->input, s->input_bytes, "the document", &document, &err) : 0;
   if (r >= 0)
     r = take_document(s, document);
+  if (r >= 0)
+    r = take_saved_key(s);
   if (r < 0)
     (void)umbra_writer_fail(s, r, "%s", err.message[0] ? err.message : "out of memory");
   else
@@ -401,6 +422,7 @@ int umbra_writer_main(const struct umbra_writer *writer, int argc, char **argv) 
   json_decref(s.own);
   json_decref(s.answer);
   free(s.document_text);
+  free(s.saved_key);
   free(s.input);
   (void)fclose(out);
   return status;

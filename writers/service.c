@@ -2,12 +2,14 @@
 #include "writers/service.h"
 
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "umbra/writer.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -51,6 +53,48 @@ bool service_is_here(pid_t pid) {
     return false;
   path[length] = '\0';
   return stat(link, &its) == 0 && stat(path, &ours) == 0 && its.st_ino == ours.st_ino && its.st_dev == ours.st_dev;
+}
+
+int service_each(const char *const *names, int (*visit)(pid_t pid, void *userdata), void *userdata,
+                 struct umbra_error *err) {
+  CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
+  int count = 0;
+  if (!proc)
+    return error_errno(err, "looking for servers");
+  for (const struct dirent *e; (e = readdir(proc));) {
+    pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)strtol(e->d_name, NULL, 10) : 0;
+    if (pid == 0 || !service_is_called(pid, names) || !service_is_here(pid))
+      continue;
+    int r = visit(pid, userdata);
+    if (r < 0)
+      return error_code(err, r, "describing the server of process %d", (int)pid);
+    count += r;
+    if (count > SERVICES_MAX)
+      return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d servers are called '%s'", SERVICES_MAX,
+                       names[0]);
+  }
+  return 0;
+}
+
+void service_name(uid_t user, const char *where, char *ret, size_t ret_bytes) {
+  const struct passwd *p = getpwuid(user);
+  char number[16], kept[PATH_MAX], *end = kept;
+  (void)snprintf(number, sizeof number, "%u", (unsigned)user);
+  for (const char *c = where; *c && end < kept + sizeof kept - 1; c++)
+    if (isalnum((unsigned char)*c) || strchr("._-/@:", *c))
+      *end++ = *c;
+  *end = '\0';
+  int used = snprintf(ret, ret_bytes, "%.*s@", (int)(ret_bytes / 2) - 1, p ? p->pw_name : number);
+  size_t room = ret_bytes - (size_t)used - 1, length = (size_t)(end - kept), tail = length < room ? length : room;
+  memcpy(ret + used, end - tail, tail + 1);
+}
+
+int service_failure_counts(const char *writer, const char *instance, uid_t user, const struct umbra_error *failure) {
+  enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
+  if (user < ORDINARY_USER_MIN || user > ORDINARY_USER_MAX)
+    return 1;
+  log_warning("%s: %s is left alone: %s", writer, instance, failure->message);
+  return 0;
 }
 
 char *service_unit(pid_t pid) {

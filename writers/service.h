@@ -3,6 +3,8 @@
 #ifndef WRITERS_SERVICE_H
 #define WRITERS_SERVICE_H
 
+#include "common/error.h"
+
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -17,6 +19,25 @@ pid_t service_process_in(const char *directory, const char *const *names);
  * name; a container's is not. As root.
  */
 bool service_is_here(pid_t pid);
+
+enum { SERVICES_MAX = 256 };
+
+/*
+ * Calls visit for each process called one of names that is here, until it returns a negative number, which is
+ * returned then. 1 of it counts: more than SERVICES_MAX of them fail with -E2BIG. As root.
+ */
+int service_each(const char *const *names, int (*visit)(pid_t pid, void *userdata), void *userdata,
+                 struct umbra_error *err);
+
+/* "redis@6379", of the user and where it listens. What no name may have is left out; of a long one the end is kept.
+ */
+void service_name(uid_t user, const char *where, char *ret, size_t ret_bytes);
+
+/*
+ * 1: that the server did not let us in is a failure of the writer; 0: it is an ordinary user's, who may call anything
+ * by that name: no reason to call every backup incomplete, and a warning says so.
+ */
+int service_failure_counts(const char *writer, const char *instance, uid_t user, const struct umbra_error *failure);
 
 /* The systemd unit that the process is in, free(); NULL: none, or no memory. */
 char *service_unit(pid_t pid);

@@ -82,7 +82,10 @@ void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, c
 /* It may change its files in the shadow copy at post_snapshot. */
 void umbra_writer_instance_set_repairs(struct umbra_writer_instance *instance);
 
-/* A word that every event of this instance brings back (umbra_writer_key()), e.g. a socket or a data directory. */
+/*
+ * A word that every event of this instance brings back (umbra_writer_key()), e.g. a socket or a data directory. The
+ * events of a restore bring the one that the backup was made with.
+ */
 void umbra_writer_instance_set_key(struct umbra_writer_instance *instance, const char *key);
 
 /* Why an instance cannot take part: it is listed with the words, and fails at identify. */

@@ -17,8 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
-
 const char *const instance_programs[] = {"mariadbd", "mysqld", NULL};
 
 void instance_done(struct instance *i) {
@@ -27,19 +25,6 @@ void instance_done(struct instance *i) {
   free(i->page_size);
   strv_free(i->directories);
   *i = (struct instance){0};
-}
-
-static void name_it(struct instance *i, const char *socket) {
-  const struct passwd *p = getpwuid(i->user);
-  char kept[160], *end = kept;
-  for (const char *c = socket; *c && end < kept + sizeof kept - 1; c++)
-    if (isalnum((unsigned char)*c) || strchr("._-/@:", *c))
-      *end++ = *c;
-  *end = '\0';
-  size_t used = p ? (size_t)snprintf(i->name, sizeof i->name, "%.31s@", p->pw_name)
-                  : (size_t)snprintf(i->name, sizeof i->name, "%u@", (unsigned)i->user);
-  size_t room = sizeof i->name - used - 1, length = (size_t)(end - kept), tail = length < room ? length : room;
-  memcpy(i->name + used, end - tail, tail + 1);
 }
 
 /* ---- connecting ---- */
@@ -197,13 +182,12 @@ static int check_directories(const struct instance *i, struct umbra_error *err) 
   return 1;
 }
 
-/* 1: an instance, or one with an error; 0: none. */
-static int examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
+int instance_examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
   struct listener at[LISTENERS_MAX];
   char path[64];
   struct stat st;
   *ret = (struct instance){0};
-  size_t count = service_is_called(pid, instance_programs) && service_is_here(pid) ? listeners_of(pid, at) : 0;
+  size_t count = listeners_of(pid, at);
   (void)snprintf(path, sizeof path, "/proc/%d", (int)pid);
   if (count == 0 || !at[0].path[0] || stat(path, &st) < 0 || process_start_ticks(pid, &ret->start_ticks) < 0)
     return 0;
@@ -211,7 +195,7 @@ static int examine(pid_t pid, const char *config_dir, struct instance *ret, stru
   ret->user = st.st_uid;
   ret->group = st.st_gid;
   ret->unit = service_unit(pid);
-  name_it(ret, at[0].path);
+  service_name(ret->user, at[0].path, ret->name, sizeof ret->name);
   if (asprintf(&ret->socket, "/proc/%d/root%s", (int)pid, at[0].path) < 0) {
     ret->socket = NULL;
     return 0;
@@ -222,33 +206,7 @@ static int examine(pid_t pid, const char *config_dir, struct instance *ret, stru
     r = take_answer(ret, answer, failure);
   if (r == 0)
     r = check_directories(ret, failure);
-  if (r >= 0)
-    return r;
-  if (ret->user < ORDINARY_USER_MIN || ret->user > ORDINARY_USER_MAX)
-    return 1;
-  /* What an ordinary user calls mariadbd, and does not let us in, is no reason to call every backup incomplete. */
-  log_warning("mariadb: %s is left alone: %s", ret->name, failure->message);
-  return 0;
-}
-
-int instances_find(const char *config_dir, struct instance list[INSTANCES_MAX],
-                   struct umbra_error failures[INSTANCES_MAX], struct umbra_error *err) {
-  CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
-  if (!proc)
-    return error_errno(err, "looking for servers");
-  int count = 0;
-  for (const struct dirent *e; (e = readdir(proc));) {
-    if (!isdigit((unsigned char)e->d_name[0]))
-      continue;
-    if (count == INSTANCES_MAX)
-      return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d servers", INSTANCES_MAX - 1);
-    failures[count] = (struct umbra_error){0};
-    if (examine((pid_t)strtol(e->d_name, NULL, 10), config_dir, &list[count], &failures[count]) > 0)
-      count++;
-    else
-      instance_done(&list[count]);
-  }
-  return count;
+  return r < 0 ? service_failure_counts("mariadb", ret->name, ret->user, failure) : r;
 }
 
 /* ---- keys ---- */
@@ -283,19 +241,4 @@ int instance_from_key(const char *key, const char *name, struct instance *ret, s
   if (unit && !(ret->unit = strdup(unit)))
     return error_code(err, -ENOMEM, "taking the instance's key");
   return take_answer(ret, json, err);
-}
-
-char *instance_saved_key(const char *document, const char *name) {
-  CLEANUP_JSON json_t *json = NULL;
-  if (json_parse(document, strlen(document), "the backup's document", &json, NULL) < 0)
-    return NULL;
-  size_t i;
-  const json_t *one;
-  char *key = NULL;
-  json_array_foreach(json_object_get(json, "writers"), i,
-                     one) if (strcmp(json_get_string_or(one, "name", ""), "mariadb") == 0 &&
-                              strcmp(json_get_string_or(one, "instance", ""), name) == 0 &&
-                              json_path_value(json_object_get(json_object_get(one, "metadata"), "key"), &key) ==
-                                  0) break;
-  return key;
 }

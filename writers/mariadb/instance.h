@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { INSTANCES_MAX = 64, INSTANCE_NAME_BYTES = 64, INSTANCE_DIRECTORIES_MAX = 8 };
+enum { INSTANCE_NAME_BYTES = 64, INSTANCE_DIRECTORIES_MAX = 8 };
 
 extern const char *const instance_programs[]; /* what its processes are called; NULL at the end */
 
@@ -25,19 +25,15 @@ struct instance {
 };
 
 /*
- * Finds those that run: processes called mariadbd or mysqld with a Unix socket.  One that does not let us in has
- * words in failures[i]. Returns how many, or negative. As root. instance_done() each.
+ * 1: the process, called one of instance_programs, is a server of whose files there may be backups, described in
+ * *ret, or one that does not let us in, with words in *failure; 0: neither. As root. instance_done() in any case.
  */
-int instances_find(const char *config_dir, struct instance list[INSTANCES_MAX],
-                   struct umbra_error failures[INSTANCES_MAX], struct umbra_error *err);
+int instance_examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure);
 void instance_done(struct instance *i);
 
 /* What events bring back: JSON text, free(); NULL: no memory. The reverse: *ret is the caller's. */
 char *instance_key(const struct instance *i);
 int instance_from_key(const char *key, const char *name, struct instance *ret, struct umbra_error *err);
-
-/* The key that identify gave when the backup was made whose document this is; NULL: none. free(). */
-char *instance_saved_key(const char *document, const char *name);
 
 /*
  * Becomes the server's user, for good, and connects as that one; with CONFIG/writers/mariadb.conf connects as that

@@ -51,21 +51,22 @@ static int add_instance(struct umbra_writer_list *list, const struct instance *i
   return 0;
 }
 
+static int add_server(pid_t pid, void *userdata) {
+  struct instance i;
+  struct umbra_error failure = {0};
+  int r = instance_examine(pid, config_dir(), &i, &failure);
+  if (r > 0)
+    r = add_instance(userdata, &i, &failure);
+  instance_done(&i);
+  return r;
+}
+
 static int identify(struct umbra_writer_list *list) {
   struct umbra_error err = {0};
-  struct instance *found = calloc(INSTANCES_MAX, sizeof *found);
-  struct umbra_error *failures = calloc(INSTANCES_MAX, sizeof *failures);
-  int count = found && failures ? instances_find(config_dir(), found, failures, &err) : -ENOMEM, r = count;
-  if (count < 0)
-    log_error("%s", err.message[0] ? err.message : "out of memory");
-  for (int k = 0; k < count; k++) {
-    if (r >= 0)
-      r = add_instance(list, &found[k], &failures[k]);
-    instance_done(&found[k]);
-  }
-  free(found);
-  free(failures);
-  return r < 0 ? r : 0;
+  int r = service_each(instance_programs, add_server, list, &err);
+  if (r < 0)
+    log_error("%s", err.message);
+  return r;
 }
 
 /* ---- events ---- */
@@ -229,21 +230,18 @@ static int restore_end(struct umbra_writer_session *s, const struct instance *i)
   return 0;
 }
 
-/* What the backup has counts, not what is there at the moment. */
-static int with_saved(struct umbra_writer_session *s,
-                      int (*work)(struct umbra_writer_session *s, const struct instance *i)) {
-  const char *name = umbra_writer_instance_name(s);
-  CLEANUP_FREE char *key = instance_saved_key(umbra_writer_document(s), name);
+static int restoring(struct umbra_writer_session *s,
+                     int (*work)(struct umbra_writer_session *s, const struct instance *i)) {
   struct umbra_error err = {0};
   struct instance i;
-  int r = instance_from_key(key ? key : umbra_writer_key(s), name, &i, &err);
+  int r = instance_from_key(umbra_writer_key(s), umbra_writer_instance_name(s), &i, &err);
   r = r < 0 ? umbra_writer_fail(s, r, "%s", err.message) : work(s, &i);
   instance_done(&i);
   return r;
 }
 
-static int pre_restore(struct umbra_writer_session *s) { return with_saved(s, restore_begin); }
-static int post_restore(struct umbra_writer_session *s) { return with_saved(s, restore_end); }
+static int pre_restore(struct umbra_writer_session *s) { return restoring(s, restore_begin); }
+static int post_restore(struct umbra_writer_session *s) { return restoring(s, restore_end); }
 
 static const struct umbra_writer writer = {
     .name = "mariadb",

@@ -17,8 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
-
 void instance_done(struct instance *i) {
   char **owned[] = {&i->socket,           &i->host,        &i->unit,        &i->directory, &i->rdb,
                     &i->append_directory, &i->append_file, &i->cluster_file};
@@ -45,31 +43,14 @@ static int describe_process(pid_t pid, struct instance *ret) {
   return 0;
 }
 
-/* "redis@6379". What no name may have is left out, and of a long one the end is kept. */
-static void name_it(struct instance *i, const struct listener *at) {
-  const struct passwd *p = getpwuid(i->user);
-  char user[24], listener[160], *end = listener;
-  if (p)
-    (void)snprintf(user, sizeof user, "%s", p->pw_name);
-  else
-    (void)snprintf(user, sizeof user, "%u", (unsigned)i->user);
-  if (at->path[0] == '\0')
-    end += snprintf(listener, sizeof listener, "%d", at->port);
-  for (const char *c = at->path; *c; c++)
-    if (isalnum((unsigned char)*c) || strchr("._-/@:", *c))
-      *end++ = *c;
-  *end = '\0';
-  size_t used = (size_t)snprintf(i->name, sizeof i->name, "%s@", user);
-  size_t room = sizeof i->name - used - 1, length = (size_t)(end - listener), kept = length < room ? length : room;
-  memcpy(i->name + used, end - kept, kept + 1);
-}
-
 static int reach(struct instance *i, const struct listener *at) {
   free(i->socket);
   free(i->host);
   i->socket = i->host = NULL;
   i->port = at->port;
-  name_it(i, at);
+  char port[16];
+  (void)snprintf(port, sizeof port, "%d", at->port);
+  service_name(i->user, at->path[0] ? at->path : port, i->name, sizeof i->name);
   /* Its mount namespace may be another one; the way over its root is the same file. */
   int r = at->path[0]                    ? asprintf(&i->socket, "/proc/%d/root%s", (int)i->pid, at->path)
           : (i->host = strdup(at->host)) ? 0
@@ -234,19 +215,10 @@ static int ask_server(struct instance *i, const char *config_dir, struct umbra_e
   return take_files(i, answer, failure);
 }
 
-/* What an ordinary user calls redis-server, and does not let us in, is no reason to call every backup incomplete. */
-static int counts_as_failed(const struct instance *i, const struct umbra_error *failure) {
-  if (i->user < ORDINARY_USER_MIN || i->user > ORDINARY_USER_MAX)
-    return 1;
-  log_warning("redis: %s is left alone: %s", i->name, failure->message);
-  return 0;
-}
-
-/* 1: an instance, or one with an error; 0: none. */
-static int examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
+int instance_examine(pid_t pid, const char *config_dir, struct instance *ret, struct umbra_error *failure) {
   struct listener at[LISTENERS_MAX];
   *ret = (struct instance){0};
-  size_t count = service_is_called(pid, instance_programs) && service_is_here(pid) ? listeners_of(pid, at) : 0;
+  size_t count = listeners_of(pid, at);
   /* What has forked to save does not listen. */
   if (count == 0 || describe_process(pid, ret) < 0)
     return 0;
@@ -257,32 +229,12 @@ static int examine(pid_t pid, const char *config_dir, struct instance *ret, stru
       r = ask_server(ret, config_dir, failure);
   }
   if (r < 0)
-    return counts_as_failed(ret, failure);
+    return service_failure_counts("redis", ret->name, ret->user, failure);
   error_clear(failure);
   if (!ret->appends && !ret->saves)
     return 0;
   r = check_directory(ret, failure);
-  return r < 0 ? counts_as_failed(ret, failure) : r;
-}
-
-int instances_find(const char *config_dir, struct instance list[INSTANCES_MAX],
-                   struct umbra_error failures[INSTANCES_MAX], struct umbra_error *err) {
-  CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
-  if (!proc)
-    return error_errno(err, "looking for servers");
-  int count = 0;
-  for (const struct dirent *e; (e = readdir(proc));) {
-    if (!isdigit((unsigned char)e->d_name[0]))
-      continue;
-    if (count == INSTANCES_MAX)
-      return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d servers", INSTANCES_MAX - 1);
-    failures[count] = (struct umbra_error){0};
-    if (examine((pid_t)strtol(e->d_name, NULL, 10), config_dir, &list[count], &failures[count]) > 0)
-      count++;
-    else
-      instance_done(&list[count]);
-  }
-  return count;
+  return r < 0 ? service_failure_counts("redis", ret->name, ret->user, failure) : r;
 }
 
 /* ---- keys ---- */
@@ -316,21 +268,6 @@ int instance_from_key(const char *key, const char *name, struct instance *ret, s
   ret->group = (gid_t)group;
   ret->port = (int)json_get_integer_or(json, "port", 0);
   return 0;
-}
-
-char *instance_saved_key(const char *document, const char *name) {
-  CLEANUP_JSON json_t *json = NULL;
-  if (json_parse(document, strlen(document), "the backup's document", &json, NULL) < 0)
-    return NULL;
-  size_t i;
-  const json_t *one;
-  char *key = NULL;
-  json_array_foreach(json_object_get(json, "writers"), i,
-                     one) if (strcmp(json_get_string_or(one, "name", ""), "redis") == 0 &&
-                              strcmp(json_get_string_or(one, "instance", ""), name) == 0 &&
-                              json_path_value(json_object_get(json_object_get(one, "metadata"), "key"), &key) ==
-                                  0) break;
-  return key;
 }
 
 int instance_open(const struct instance *i, const char *config_dir, struct server **ret, struct umbra_error *err) {

@@ -23,21 +23,6 @@ char *databases_key(const struct found *found, size_t count) {
   return key ? json_dumps(key, JSON_COMPACT) : NULL;
 }
 
-char *databases_saved_key(const char *document, const char *instance) {
-  CLEANUP_JSON json_t *json = NULL;
-  if (json_parse(document, strlen(document), "the backup's document", &json, NULL) < 0)
-    return NULL;
-  size_t i;
-  const json_t *one;
-  char *key = NULL;
-  json_array_foreach(json_object_get(json, "writers"), i,
-                     one) if (strcmp(json_get_string_or(one, "name", ""), "sqlite") == 0 &&
-                              strcmp(json_get_string_or(one, "instance", ""), instance) == 0 &&
-                              json_path_value(json_object_get(json_object_get(one, "metadata"), "key"), &key) ==
-                                  0) break;
-  return key;
-}
-
 int databases_from_key(const char *key, struct databases *ret, struct umbra_error *err) {
   *ret = (struct databases){0};
   CLEANUP_JSON json_t *json = NULL;

@@ -30,9 +30,6 @@ char *databases_key(const struct found *found, size_t count);
 int databases_from_key(const char *key, struct databases *ret, struct umbra_error *err);
 void databases_done(struct databases *all); /* closes them */
 
-/* The key that identify gave when the backup was made whose document this is; NULL: none. free(). */
-char *databases_saved_key(const char *document, const char *instance);
-
 /* Leaves only those that lie on the volumes, and at or below the paths, of a set's document; sets one_instant. As
  * root. */
 int databases_keep_of_set(struct databases *all, const char *document, struct umbra_error *err);

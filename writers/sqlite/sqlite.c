@@ -129,14 +129,14 @@ static int identify(struct umbra_writer_list *list) {
 
 /* ---- events ---- */
 
-/* The databases of a key; the session's until forget(). NULL: failed, and said so. */
-static struct databases *take_databases(struct umbra_writer_session *s, const char *key) {
+/* The databases of the instance; the session's until forget(). NULL: failed, and said so. */
+static struct databases *databases_of(struct umbra_writer_session *s) {
   struct databases *all = umbra_writer_userdata(s);
   if (all)
     return all;
   struct umbra_error err = {0};
   all = calloc(1, sizeof *all);
-  if (!all || databases_from_key(key, all, &err) < 0) {
+  if (!all || databases_from_key(umbra_writer_key(s), all, &err) < 0) {
     (void)umbra_writer_fail(s, -EINVAL, "%s", all ? err.message : "out of memory");
     if (all)
       databases_done(all);
@@ -145,10 +145,6 @@ static struct databases *take_databases(struct umbra_writer_session *s, const ch
   }
   umbra_writer_set_userdata(s, all);
   return all;
-}
-
-static struct databases *databases_of(struct umbra_writer_session *s) {
-  return take_databases(s, umbra_writer_key(s));
 }
 
 static int forget(struct umbra_writer_session *s) {
@@ -254,18 +250,16 @@ static int thaw(struct umbra_writer_session *s) {
   return 0;
 }
 
-/* What the backup has counts, not what is there at the moment. */
-static int with_saved(struct umbra_writer_session *s,
-                      int (*work)(struct umbra_writer_session *s, const struct databases *all)) {
-  CLEANUP_FREE char *key = databases_saved_key(umbra_writer_document(s), umbra_writer_instance_name(s));
-  const struct databases *all = take_databases(s, key ? key : umbra_writer_key(s));
+static int restoring(struct umbra_writer_session *s,
+                     int (*work)(struct umbra_writer_session *s, const struct databases *all)) {
+  const struct databases *all = databases_of(s);
   int r = all ? work(s, all) : -EINVAL;
   (void)forget(s);
   return r;
 }
 
-static int pre_restore(struct umbra_writer_session *s) { return with_saved(s, restore_begin); }
-static int post_restore(struct umbra_writer_session *s) { return with_saved(s, restore_end); }
+static int pre_restore(struct umbra_writer_session *s) { return restoring(s, restore_begin); }
+static int post_restore(struct umbra_writer_session *s) { return restoring(s, restore_end); }
 
 static const struct umbra_writer writer = {
     .name = "sqlite",

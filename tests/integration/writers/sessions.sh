@@ -160,3 +160,31 @@ woken
 stopped '{"freeze@one": {"delay_ms": 700}, "abort@one": {"fail": "cannot"}}'
 wait_for 10 ended one || fail "it could not undo its freeze, and is still there"
 woken
+
+# Who has gone on by itself has nothing to thaw, nor a second time to abort: it is told neither, and its set fails.
+script '{"freeze@one": {"delay_ms": 700}}'
+late() { # what session one hears after its freeze, the thaw coming after its limit
+  local to=$WORK/late.in from=$WORK/late.out
+  rm -f "$LOG"
+  mkfifo "$to"
+  UMBRA_INSTANCE=one "$UMBRA_CONFIG_DIR/writers.d/scripted" session <"$to" >"$from" 2>/dev/null &
+  local session=$!
+  exec 9>"$to"
+  printf '{"event": "prepare-backup", "document": {}}\n{"event": "freeze", "limit_ms": 1, "document": {}}\n' >&9
+  wait_for 10 grep -q "^abort one" "$LOG" || fail "not heard: ^abort one"
+  printf '{"event": "thaw", "limit_ms": 5000, "document": {}}\n{"event": "abort", "limit_ms": 5000, "document": {}}\n' >&9
+  exec 9>&-
+  wait "$session" || fail "the session ends with status $?"
+}
+late
+[ "$(cut -d' ' -f1 "$LOG" | tr '\n' ' ')" = "prepare-backup freeze abort " ] || fail "it was told: $(cat "$LOG")"
+[ "$(jq -r .result "$WORK/late.out" | tr '\n' ' ')" = "done done failed done " ] || fail "it answered: $(cat "$WORK/late.out")"
+jq -s '.[2].message' "$WORK/late.out" | grep -q "longer than its limit" || fail "it answered: $(cat "$WORK/late.out")"
+
+# A restore brings the key that the backup was made with, whatever identify says now.
+script '{}'
+"$UMBRA" --quiet backup --provider clone --to "$WORK/backups" "$WORK/v" || fail "backup: status $?"
+script '{}' "$(jq '[.instances[] | .key = "word of today"]' "$UMBRA_CONFIG_DIR/writers/scripted.json")"
+rm -f "$LOG"
+"$UMBRA" --quiet restore --to "$WORK/back" "$WORK/backups" || fail "restore: status $?"
+[ "$(grep -c "^\(pre\|post\)-restore one word one " "$LOG")" = 2 ] || fail "restored with: $(cat "$LOG")"
