@@ -10,7 +10,7 @@ requires_root
 requires_program jq mkfs.ext4 mkfs.btrfs setpriv
 
 ROUNDS=${ROUNDS:-50} WORKERS=(1)
-mark() { for log in "$WORK/acknowledged-$1"/*; do wc -l <"$log" >"$log.mark"; done; }
+mark() { for log in "$WORK/acknowledged-$1"/*.[0-9]; do wc -l <"$log" >"$log.mark"; done; }
 # longest DATABASE: the longest transaction since mark, in ms
 longest() {
   local log
