@@ -237,5 +237,6 @@ enum set_event set_publish(struct set *s) {
       return SET_EVENT_FAILED;
   }
   set_unlock_volumes(s);
+  set_rest_workers(s);
   return SET_EVENT_DONE;
 }

@@ -237,6 +237,11 @@ void set_stop_workers(struct set *s) {
   s->workers_active = false;
 }
 
+void set_rest_workers(struct set *s) {
+  for (size_t i = 0; i < s->member_count; i++)
+    worker_rest(&s->members[i].worker);
+}
+
 enum set_event set_prepare(struct set *s) {
   if (!s->members[0].worker.started && set_start_workers(s, set_error(s)) < 0)
     return SET_EVENT_FAILED;
@@ -292,10 +297,18 @@ enum set_event set_retire_shadows(struct set *s) {
     if (view_end_users(s->members[i].shadow.record, s->members[i].shadow.volume->mount_point, &err) < 0)
       coordinator_warn(s->coordinator, "%s", err.message);
   }
-  for (size_t i = 0; i < s->member_count; i++)
-    if (s->members[i].worker.started) {
-      run_on(s, WORKER_REMOVE, NULL);
-      return SET_EVENT_NONE;
-    }
-  return removed(s);
+  bool started = false;
+  for (size_t i = 0; i < s->member_count; i++) {
+    struct worker *w = &s->members[i].worker;
+    started = started || w->started;
+    if (worker_resume(w, &w->error) >= 0)
+      continue;
+    /* Then the journal keeps them all, and the next command removes them. */
+    w->result = w->error.code;
+    return removed(s);
+  }
+  if (!started)
+    return removed(s);
+  run_on(s, WORKER_REMOVE, NULL);
+  return SET_EVENT_NONE;
 }

@@ -180,6 +180,7 @@ void set_judge(struct set *s);
 
 void set_unlock_volumes(struct set *s); /* ends queueing: others may begin */
 int set_start_workers(struct set *s, struct umbra_error *err);
+void set_rest_workers(struct set *s); /* of a set that is made: see worker_rest() */
 void set_stop_workers(struct set *s); /* waits for what is under way */
 bool set_workers_idle(struct set *s);
 void set_cancel_calls(struct set *s); /* those that may be cut short */

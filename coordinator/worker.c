@@ -57,12 +57,7 @@ static void *worker_main(void *context) {
   }
 }
 
-int worker_start(struct worker *w, struct shadow *shadow, const struct provider *provider, int done_event,
-                 struct umbra_error *err) {
-  *w = (struct worker){.shadow = shadow, .provider = provider, .done_event = done_event};
-  pthread_mutex_init(&w->lock, NULL);
-  pthread_cond_init(&w->changed, NULL);
-  atomic_store(&w->moved_ns, clock_monotonic_ns());
+static int start_thread(struct worker *w, struct umbra_error *err) {
   /* Signals are the main thread's business. */
   sigset_t all, before;
   sigfillset(&all);
@@ -70,9 +65,36 @@ int worker_start(struct worker *w, struct shadow *shadow, const struct provider 
   int r = pthread_create(&w->thread, NULL, worker_main, w);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (r != 0)
-    return error_code(err, -r, "starting a thread for volume '%s'", shadow->volume->mount_point);
+    return error_code(err, -r, "starting a thread for volume '%s'", w->shadow->volume->mount_point);
   w->started = true;
+  w->resting = false;
   return 0;
+}
+
+int worker_start(struct worker *w, struct shadow *shadow, const struct provider *provider, int done_event,
+                 struct umbra_error *err) {
+  *w = (struct worker){.shadow = shadow, .provider = provider, .done_event = done_event};
+  pthread_mutex_init(&w->lock, NULL);
+  pthread_cond_init(&w->changed, NULL);
+  atomic_store(&w->moved_ns, clock_monotonic_ns());
+  return start_thread(w, err);
+}
+
+static void end_thread(struct worker *w) {
+  worker_run(w, WORKER_QUIT);
+  pthread_join(w->thread, NULL);
+  w->busy = false;
+}
+
+void worker_rest(struct worker *w) {
+  if (!w->started || w->resting)
+    return;
+  end_thread(w);
+  w->resting = true;
+}
+
+int worker_resume(struct worker *w, struct umbra_error *err) {
+  return w->started && w->resting ? start_thread(w, err) : 0;
 }
 
 void worker_run(struct worker *w, enum worker_operation operation) {
@@ -104,8 +126,8 @@ void worker_stop(struct worker *w) {
     pthread_mutex_lock(&w->lock);
   }
   pthread_mutex_unlock(&w->lock);
-  worker_run(w, WORKER_QUIT);
-  pthread_join(w->thread, NULL);
+  if (!w->resting)
+    end_thread(w);
   w->started = false;
   if (w->provider->release_state && w->shadow->state)
     w->provider->release_state(w->shadow);

@@ -29,7 +29,7 @@ struct worker {
   const struct provider *provider;
   int done_event; /* eventfd of the set, shared by its workers; not owned */
   pthread_t thread;
-  bool started;
+  bool started, resting; /* resting: without its thread, with what the provider keeps in memory */
 
   pthread_mutex_t lock; /* protects operation and busy; rank: taken alone */
   pthread_cond_t changed;
@@ -52,6 +52,13 @@ int worker_start(struct worker *w, struct shadow *shadow, const struct provider 
 /* Starts an operation; the worker must be idle. Operations a provider lacks end at once with 0. Allocates nothing. */
 void worker_run(struct worker *w, enum worker_operation operation);
 bool worker_busy(struct worker *w);
+
+/*
+ * A set that is ready needs no thread, and the program that has it may not want one: ends the idle worker's, until
+ * worker_resume() (which does nothing if there is one). No operation may be started in between.
+ */
+void worker_rest(struct worker *w);
+int worker_resume(struct worker *w, struct umbra_error *err);
 
 /* Waits for the operation under way, ends the thread and frees what the provider keeps in memory. */
 void worker_stop(struct worker *w);

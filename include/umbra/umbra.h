@@ -17,7 +17,8 @@
  *
  * Results are 0 (or a descriptor, or a count) or a negative errno; the handle keeps the last error's reason
  * (umbra/error.h) and message.  Documents are JSON text that the caller frees with free().  Handles belong to one
- * thread at a time, except umbra_client_cancel().  Unless said otherwise calls block.
+ * thread at a time, except umbra_client_cancel().  Unless said otherwise calls block.  Callbacks come on the caller's
+ * thread; those that providers work on live as long as a set is being made or removed, and take no signals.
  */
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
