@@ -30,6 +30,13 @@ void client_recover(struct umbra_client *client);
 /* Gives the text of a document away (caller frees) and releases the document. */
 int client_return_json(struct umbra_client *client, json_t *document, char **ret_json);
 
+/*
+ * An image shows the filesystem from its root, fs_root below it is what the mount point showed: that directory instead of
+ * view_fd, which is taken. A descriptor, or negative with the client's error.
+ */
+int client_open_mount_root(struct umbra_client *client, int view_fd, const json_t *record, const char *fs_root,
+                           const char *mount_point);
+
 /* The directory at which a shadow copy of the catalogue is mounted, or NULL (caller frees). */
 char *mount_directory_of(const struct umbra_client *client, const char *shadow_id);
 

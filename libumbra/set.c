@@ -206,6 +206,7 @@ int umbra_set_create(struct umbra_set *set) {
   return r;
 }
 
+const char *umbra_set_id(const struct umbra_set *set) { return set->set->id; }
 const char *umbra_set_document(const struct umbra_set *set) { return set->set->document_text; }
 int umbra_set_degraded(const struct umbra_set *set) { return set->set->degraded; }
 size_t umbra_set_shadow_count(const struct umbra_set *set) { return set->set->member_count; }
@@ -226,15 +227,13 @@ static int open_beneath(int root, const char *relative, int flags) {
   return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? take_fd(&fd) : -EINVAL;
 }
 
-/* An image shows the filesystem from its root; the caller wants what the mount point showed. */
-static int open_mount_root(int view_fd, const struct set_member *m, struct umbra_error *err) {
-  const char *root = m->shadow.volume->fs_root;
-  bool image = strcmp(json_get_string_or(json_object_get(m->shadow.record, "view"), "kind", ""), "image") == 0;
-  if (!image || strcmp(root, "/") == 0)
+int client_open_mount_root(struct umbra_client *client, int view_fd, const json_t *record, const char *fs_root,
+                           const char *mount_point) {
+  bool image = strcmp(json_get_string_or(json_object_get(record, "view"), "kind", ""), "image") == 0;
+  if (!image || strcmp(fs_root, "/") == 0)
     return view_fd;
-  int fd = open_beneath(view_fd, root + 1, O_RDONLY | O_DIRECTORY);
-  int r = fd < 0 ? error_code(err, fd, "opening '%s' in the shadow copy of '%s'", root, m->shadow.volume->mount_point)
-                 : fd;
+  int fd = open_beneath(view_fd, fs_root + 1, O_RDONLY | O_DIRECTORY);
+  int r = fd < 0 ? error_code(&client->error, fd, "opening '%s' in the shadow copy of '%s'", fs_root, mount_point) : fd;
   (void)close(view_fd);
   return r;
 }
@@ -249,7 +248,7 @@ int umbra_set_open_shadow(struct umbra_set *set, size_t index) {
   int fd = view_open(m->shadow.record, &view, NULL, err);
   if (fd < 0)
     return error_prefix(err, fd, "showing the shadow copy of '%s'", m->shadow.volume->mount_point);
-  return open_mount_root(fd, m, err);
+  return client_open_mount_root(set->client, fd, m->shadow.record, m->shadow.volume->fs_root, m->shadow.volume->mount_point);
 }
 
 /* Where path lies below directory; "." for itself, NULL: elsewhere. */

@@ -174,6 +174,31 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
   return 0;
 }
 
+int umbra_open_shadow(struct umbra_client *client, const char *id) {
+  CLEANUP_JSON json_t *entries = NULL;
+  json_t *entry = NULL;
+  const char *shadow_id = NULL;
+  int r = client_prepare(client);
+  if (r >= 0)
+    r = find(client, id, &entries, &entry, &shadow_id);
+  if (r >= 0)
+    r = pick_shadow(client, entry, id, &shadow_id);
+  if (r < 0)
+    return r;
+  const json_t *made = json_object_get(json_object_get(entry, "records"), shadow_id), *record = json_object_get(made, "record");
+  r = condition_check(client, made, shadow_id);
+  CLEANUP_FREE char *fs_root = NULL;
+  if (r >= 0 && (r = json_path_value(json_object_get(made, "fs_root"), &fs_root)) < 0)
+    error_code(&client->error, r, "opening shadow copy %s", shadow_id);
+  if (r < 0)
+    return r;
+  struct view_options options = {0};
+  int fd = view_open(record, &options, NULL, &client->error);
+  if (fd < 0)
+    return error_prefix(&client->error, fd, "opening shadow copy %s", shadow_id);
+  return client_open_mount_root(client, fd, record, fs_root, shadow_id);
+}
+
 static int unmount_shadow(struct umbra_client *client, int mounts_fd, const char *shadow_id) {
   CLEANUP_FREE char *directory = NULL, *ours = NULL;
   int r = read_mount(mounts_fd, shadow_id, &directory);

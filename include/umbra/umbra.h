@@ -81,6 +81,10 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
                 char **ret_directory);
 int umbra_unmount(struct umbra_client *client, const char *id_or_directory);
 
+/* The root directory of a shadow copy of the catalogue (id, prefix; of a set that has one, the set's id or label), as
+ * umbra_set_open_shadow() gives it. */
+int umbra_open_shadow(struct umbra_client *client, const char *id);
+
 /* ---- sets ---- */
 int umbra_set_new(struct umbra_client *client, struct umbra_set **ret);
 int umbra_set_add_path(struct umbra_set *set, const char *path);
@@ -102,6 +106,9 @@ int umbra_set_option(struct umbra_set *set, const char *name, const char *value)
 
 /* Makes the shadow copies. One try. */
 int umbra_set_create(struct umbra_set *set);
+
+/* Its id, from umbra_set_new() on. The set's. */
+const char *umbra_set_id(const struct umbra_set *set);
 
 /* {"set": {…}} as `umbra create --json` prints it, plus "documents": the writers' metadata documents. The set's. */
 const char *umbra_set_document(const struct umbra_set *set);

@@ -10,8 +10,8 @@ cd "$TOP"
 python3 - <<'END' || fail "the house style is not kept"
 import os, re, sys
 
-FOLDERS = "include common volume track cow providers coordinator libumbra view backup writers cli examples tests bench".split()
-HARD_FOLDERS = ("coordinator", "track", "cow", "providers/clone", "providers/files", "providers/btrfs", "view", "backup", "writers/postgresql")
+FOLDERS = "include common volume track cow providers coordinator libumbra view backup writers cli daemon examples tests bench".split()
+HARD_FOLDERS = ("coordinator", "track", "cow", "providers/clone", "providers/files", "providers/btrfs", "view", "backup", "daemon", "writers/postgresql")
 FILE_LINES_MAX, FUNCTION_LINES_MAX, LINE_CHARACTERS_MAX = 1000, 100, 140
 complaints = []
 

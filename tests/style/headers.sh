@@ -22,7 +22,7 @@ while read -r header; do
       ;;
   esac
   count=$((count + 1))
-done < <(find include common volume track cow providers coordinator libumbra view backup writers cli -name '*.h')
+done < <(find include common volume track cow providers coordinator libumbra view backup writers cli daemon -name '*.h')
 [ "$count" -gt 10 ] || fail "only $count headers found"
 # The arrows, too: meson checks them only when it configures.
 tools/check-arrows || fail "an arrow points the wrong way"
