@@ -7,7 +7,7 @@ requires_program gcc pkg-config
 
 cd "$TOP"
 flags=(-I. -Iinclude -Wall -Wextra -Werror -fsyntax-only -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64)
-read -ra packages < <(pkg-config --cflags libsystemd jansson mount blkid libarchive libbpf ext2fs libpq libmariadb hiredis sqlite3 lmdb)
+read -ra packages < <(pkg-config --cflags libsystemd jansson mount blkid libarchive libbpf ext2fs libpq libmariadb hiredis sqlite3 lmdb libvirt libxml-2.0)
 count=0
 while read -r header; do
   # Seen by the BPF compiler and by ours: its types come from whoever includes it.

@@ -1,0 +1,155 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# This test has a libvirtd of its own with a QEMU domain, whose guest agent is tests/lib/qemu-with-agent.py: while shadow copies are made the guest is frozen, so that what
+# it writes to two disks fits. It is thawed whatever is killed, stopped or hangs. Backup, restore in place and to a new place, where the domain runs.
+# timeout: 300
+if [ "${1:-}" != inside ]; then
+  . "$(dirname "$0")/../../lib/functions.sh"
+  requires_root
+  requires_program unshare libvirtd virsh qemu-system-x86_64 qemu-img
+  [ -x "$BUILD/writers/libvirt/libvirt" ] || skip "the build has no writers/libvirt"
+  unshare -m --propagation private "$0" inside
+  exit
+fi
+. "$(dirname "$0")/../../lib/functions.sh"
+. "$TOP/tests/lib/writers.sh"
+requires_program jq python3 mkfs.ext4
+
+# A machine's places, of this mount namespace alone.
+for directory in /run /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do mount -t tmpfs none "$directory"; done
+mount -t tmpfs none /etc/libvirt
+printf 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nremember_owner = 0\nnamespaces = []\ncgroup_controllers = []\nstdio_handler = "file"\n' >/etc/libvirt/qemu.conf
+make_volume v ext4 128M
+mkdir -p "$WORK/mounted" "$WORK/v/images" "$WORK/agent" "$UMBRA_CONFIG_DIR/writers.d"
+cp "$TOP/tests/lib/qemu-with-agent.py" "$WORK/qemu"
+ln -s "$BUILD/writers/libvirt/libvirt" "$UMBRA_CONFIG_DIR/writers.d/libvirt"
+"$UMBRA" --json list writers | jq -e '[.writers[] | select(.name == "libvirt")] == []' >/dev/null || fail "a writer without a libvirtd"
+
+background libvirtd 2>"$WORK/libvirtd"
+wait_for 30 test -S /run/libvirt/libvirt-sock || fail "no libvirtd"
+virsh() { command virsh -q -c qemu:///system "$@"; }
+cleanup_fn eval 'for d in one two one-restored; do virsh destroy "$d"; done'
+
+# domain NAME [CHANNEL]: its document; two disks of its own, one over a base image, and a CD-ROM
+domain() {
+  cat <<XML
+<domain type='qemu'><name>$1</name><memory unit='MiB'>32</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os>
+<devices><emulator>$WORK/qemu</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='$WORK/v/images/$1-a.raw'/><target dev='vda' bus='virtio'/></disk>
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='$WORK/v/images/$1-b.raw'/><target dev='vdb' bus='virtio'/></disk>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='$WORK/v/images/$1-c.qcow2'/><target dev='vdc' bus='virtio'/></disk>
+<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='$WORK/cd.iso'/><target dev='sda' bus='sata'/><readonly/></disk>
+${2:-}</devices></domain>
+XML
+}
+AGENT_CHANNEL="<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+truncate -s 1M "$WORK/cd.iso"
+qemu-img create -q -f qcow2 "$WORK/v/images/base.qcow2" 4M
+for name in one two; do
+  truncate -s 1M "$WORK/v/images/$name-a.raw" "$WORK/v/images/$name-b.raw"
+  qemu-img create -q -f qcow2 -b "$WORK/v/images/base.qcow2" -F qcow2 "$WORK/v/images/$name-c.qcow2"
+done
+printf '%s\n' "$WORK/v/images/one-a.raw" "$WORK/v/images/one-b.raw" >"$WORK/agent/disks"
+domain one "$AGENT_CHANNEL" >"$WORK/one.xml"
+virsh define "$WORK/one.xml" && virsh start one || fail "the domain does not start: $(cat /var/log/libvirt/qemu/one.log)"
+agent_answers() { virsh domfsfreeze one && virsh domfsthaw one; }
+wait_for 30 agent_answers || fail "no agent: $(virsh domfsfreeze one 2>&1)"
+asked() { grep -c "$1" "$WORK/agent/asked" || true; }
+runs() { [ ! -e "$WORK/agent/frozen" ]; }
+
+"$UMBRA" --json list writers >"$WORK/writers"
+jq -e --arg at "$WORK/v/images" '.writers[] | select(.name == "libvirt") | .instance == "one" and
+  ([.metadata.components[0].files[] | .path + "/" + .pattern] | sort == [$at + "/base.qcow2", $at + "/one-a.raw", $at + "/one-b.raw", $at + "/one-c.qcow2"])' "$WORK/writers" >/dev/null ||
+  fail "who is there: $(cat "$WORK/writers")"
+
+number() { head -c 16 "$1"; }
+fits() { [ "$(number "$1/one-a.raw")" = "$(number "$1/one-b.raw")" ] || fail "the guest's disks do not fit: $(number "$1/one-a.raw") $(number "$1/one-b.raw")"; }
+# Frozen when the writers after it freeze.
+make_writer after system '"components": []' "[ \"\$1\" != freeze ] || [ -e '$WORK/agent/frozen' ] || { echo 'the guest is not frozen' >&2; exit 1; }
+  ! [ -e '$WORK/hang' -a \"\$1\" = freeze ] || { touch '$WORK/hangs'; exec sleep 60; }"
+for provider in clone files clone files; do
+  set=$("$UMBRA" --quiet --json create --require application --provider "$provider" "$WORK/v") || fail "create"
+  runs || fail "the guest stays frozen"
+  "$UMBRA" --quiet mount "$(jq -r '.set.shadows[0].id' <<<"$set")" "$WORK/mounted" >/dev/null
+  fits "$WORK/mounted/images"
+  "$UMBRA" --quiet unmount "$WORK/mounted" >/dev/null
+  "$UMBRA" --quiet delete --all >/dev/null
+done
+
+# Whatever is killed while it is frozen, or is stopped, it is thawed.
+killed_while_frozen() { # umbra or writer
+  local umbra
+  rm -f "$WORK/hangs"
+  touch "$WORK/hang"
+  "$UMBRA" --quiet create --provider clone "$WORK/v" >/dev/null 2>&1 &
+  umbra=$!
+  wait_for 30 test -e "$WORK/hangs" || fail "nobody froze"
+  runs && fail "the guest is not frozen"
+  if [ "$1" = umbra ]; then kill -KILL "$umbra"; else kill -KILL "$(pgrep -P "$umbra" -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session")"; fi
+  wait_for 20 runs || fail "the guest stays frozen when $1 is killed"
+  kill -KILL "$umbra" 2>/dev/null || true
+  wait "$umbra" 2>/dev/null || true
+  rm "$WORK/hang"
+  "$UMBRA" recover >/dev/null 2>&1 || true
+}
+killed_while_frozen umbra
+killed_while_frozen writer
+
+create() { "$UMBRA" --quiet create --writer libvirt --provider null "$WORK/v"; }
+touch "$WORK/agent/fail-freeze"
+expect_status 3 create
+expect_output "writer 'libvirt one'.*failed-at-freeze: .*a hook in the guest has failed"
+rm "$WORK/agent/fail-freeze"
+touch "$WORK/agent/thawed-by-itself"
+expect_status 3 create
+expect_output "writer 'libvirt one'.*failed-at-thaw: .*the guest 'one' had thawed its filesystems before it was told"
+rm "$WORK/agent/thawed-by-itself"
+# Its limit comes from the machine's: umbra kills the writer, whose keeper thaws as soon as there is an answer.
+limits 'freeze_limit_ms = 1500'
+touch "$WORK/agent/hang-freeze"
+before=$(asked guest-fsfreeze-thaw)
+expect_status 1 create
+rm "$WORK/agent/hang-freeze"
+thawed_again() { [ "$(asked guest-fsfreeze-thaw)" -gt "$before" ] && runs; }
+wait_for 30 thawed_again || fail "the guest stays frozen when the freeze came late"
+rm "$UMBRA_CONFIG_DIR/umbra.conf"
+keepers() { pgrep -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session"; }
+no_keepers() { ! keepers; }
+wait_for 30 no_keepers || fail "keepers are left: $(pgrep -af writers.d/libvirt)"
+
+# No agent; paused.
+domain two >"$WORK/two.xml"
+virsh create "$WORK/two.xml" >/dev/null
+virsh suspend one
+set=$("$UMBRA" --quiet --json create --writer libvirt --provider clone "$WORK/v") || fail "create with those that cannot be frozen"
+jq -r '.documents[] | select(.name == "libvirt") | .answers["prepare-backup"]["not-frozen"]' "$UMBRA_STATE_DIR/sets/$(jq -r .set.id <<<"$set").json" | sort >"$WORK/said"
+diff - "$WORK/said" <<<'it does not run at the moment
+it has no channel for a guest agent' || fail "what cannot be frozen is not told"
+"$UMBRA" --quiet delete --all >/dev/null
+virsh resume one
+virsh destroy two
+
+"$UMBRA" --quiet backup --require application "$WORK/v" --to "$WORK/backup" >/dev/null || fail "backup"
+expect_status 0 "$UMBRA" restore "$WORK/backup" --to "$WORK/new"
+expect_output "domain 'one-restored' is defined"
+there=$WORK/new$WORK/v/images
+fits "$there"
+rm "$WORK/agent/disks"
+virsh dumpxml one-restored >"$WORK/restored.xml"
+for image in one-a.raw one-b.raw one-c.qcow2 base.qcow2; do grep -qF "file='$there/$image'" "$WORK/restored.xml" || fail "no $image: $(cat "$WORK/restored.xml")"; done
+! grep -F "'$WORK/v/images/" "$WORK/restored.xml" || fail "the old place is in what is defined anew"
+virsh start one-restored || fail "what came back to a new place does not start"
+readlink /proc/*/fd/* >"$WORK/open" 2>/dev/null || true
+grep -qF "$there/base.qcow2" "$WORK/open" || fail "the base image is not the one that came back"
+virsh destroy one-restored
+
+expect_status 1 "$UMBRA" restore "$WORK/backup"
+expect_output "domain 'one' runs: end it first"
+virsh destroy one
+virsh undefine one
+rm -r "$WORK/v/images"
+expect_status 0 "$UMBRA" restore "$WORK/backup"
+expect_output "domain 'one' is defined"
+fits "$WORK/v/images"
+virsh start one || fail "what came back does not start"
+virsh destroy one
