@@ -146,6 +146,14 @@ int backup_exclude_file_set(struct backup *b, const char *directory, const char 
   return excludes_add_file_set(b->excludes, directory, pattern, recursive);
 }
 
+int backup_exclude_files(struct backup *b, const char *directory, const char *pattern, bool recursive) {
+  return excludes_add_files(b->excludes, directory, pattern, recursive);
+}
+
+int backup_only_file_set(struct backup *b, const char *directory, const char *pattern, bool recursive) {
+  return excludes_add_only_file_set(b->excludes, directory, pattern, recursive);
+}
+
 static json_t *totals_json(const struct backup_totals *t) {
   return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "files", (json_int_t)t->files, "directories",
                    (json_int_t)t->directories, "links", (json_int_t)t->links, "hard_links", (json_int_t)t->hard_links,

@@ -72,6 +72,16 @@ void backup_listen(struct backup *b, const struct backup_listener *listener);
 /* Leaves out what a writer excludes: the files of a directory that match a pattern. Before backup_save(). */
 int backup_exclude_file_set(struct backup *b, const char *directory, const char *pattern, bool recursive);
 
+/* The same, of its files only: a directory that matches is saved. Before backup_save(). */
+int backup_exclude_files(struct backup *b, const char *directory, const char *pattern, bool recursive);
+
+/*
+ * Of the sources only what is in one of the file sets given so: the files of a directory that match a pattern,
+ * directly in it or, recursive, below it, too, with the directories that these are in; or directory itself, if it is
+ * a file. Before backup_save().
+ */
+int backup_only_file_set(struct backup *b, const char *directory, const char *pattern, bool recursive);
+
 /*
  * Saves the sources. began: realtime before the instant: files changed later than that are looked at once more by the
  * next backup.  Each source must lie on one of the volumes.
@@ -92,6 +102,10 @@ struct restore_options {
   const struct backup_entry *backup;
   const char *root;   /* where / of the backup goes; "/" for the original place */
   char *const *paths; /* absolute; only these and what is below them; NULL or empty: all */
+  /* of what is at or below paths: wanted(path) says whether it is; may be NULL. Directories are there all the same.
+   */
+  bool (*wanted)(void *userdata, const char *path);
+  void *wanted_userdata;
   /* file sets of writers that are not to be replaced where they exist: keep_existing(path) says so; may be NULL */
   bool (*keep_existing)(void *userdata, const char *path);
   void *keep_userdata;

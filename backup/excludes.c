@@ -9,7 +9,15 @@
 #include <fnmatch.h>
 #include <string.h>
 
-enum exclude_kind { EXCLUDE_NAME, EXCLUDE_ABSOLUTE, EXCLUDE_TAIL, EXCLUDE_PATH, EXCLUDE_FILE_SET };
+enum exclude_kind {
+  EXCLUDE_NAME,
+  EXCLUDE_ABSOLUTE,
+  EXCLUDE_TAIL,
+  EXCLUDE_PATH,
+  EXCLUDE_FILE_SET,
+  EXCLUDE_FILES,
+  EXCLUDE_ALL_BUT
+};
 
 struct exclude {
   enum exclude_kind kind;
@@ -21,6 +29,7 @@ struct exclude {
 struct excludes {
   struct exclude *list;
   size_t count, capacity;
+  size_t all_but_count; /* of the list */
 };
 
 struct excludes *excludes_new(void) {
@@ -88,6 +97,16 @@ int excludes_add_file_set(struct excludes *e, const char *directory, const char 
   return add(e, (struct exclude){.kind = EXCLUDE_FILE_SET, .recursive = recursive}, pattern, directory);
 }
 
+int excludes_add_files(struct excludes *e, const char *directory, const char *pattern, bool recursive) {
+  return add(e, (struct exclude){.kind = EXCLUDE_FILES, .recursive = recursive}, pattern, directory);
+}
+
+int excludes_add_only_file_set(struct excludes *e, const char *directory, const char *pattern, bool recursive) {
+  int r = add(e, (struct exclude){.kind = EXCLUDE_ALL_BUT, .recursive = recursive}, pattern, directory);
+  e->all_but_count += r == 0;
+  return r;
+}
+
 static bool tail_matches(const char *pattern, const char *path) {
   for (const char *at = path; at; at = strchr(at, '/')) {
     at += *at == '/';
@@ -126,9 +145,31 @@ bool excludes_match(const struct excludes *e, const char *path) {
     case EXCLUDE_FILE_SET:
       matches = file_set_matches(x, path, name);
       break;
+    case EXCLUDE_FILES:
+    case EXCLUDE_ALL_BUT:
+      break;
     }
     if (matches)
       return true;
   }
   return false;
+}
+
+static bool is_in(const struct exclude *x, const char *path, const char *name, bool is_directory) {
+  if (strcmp(path, x->directory) == 0 || file_set_matches(x, path, name))
+    return true;
+  return is_directory &&
+         (tree_path_within(x->directory, path) || (x->recursive && tree_path_within(path, x->directory)));
+}
+
+bool excludes_match_kind(const struct excludes *e, const char *path, bool is_directory) {
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+  bool in = e->all_but_count == 0;
+  for (size_t i = 0; i < e->count; i++) {
+    const struct exclude *x = &e->list[i];
+    if (x->kind == EXCLUDE_FILES && !is_directory && file_set_matches(x, path, name))
+      return true;
+    in = in || (x->kind == EXCLUDE_ALL_BUT && is_in(x, path, name, is_directory));
+  }
+  return !in;
 }

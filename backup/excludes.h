@@ -24,6 +24,19 @@ int excludes_add_path(struct excludes *e, const char *path);       /* of tree-pa
 int excludes_add_file_set(struct excludes *e, const char *directory, const char *pattern, /* directory: absolute */
                           bool recursive);
 
+/* From the first one on only what is in one of these is not left out. */
+int excludes_add_only_file_set(struct excludes *e, const char *directory, const char *pattern, bool recursive);
+
+/* Like a file set, but of no directories. */
+int excludes_add_files(struct excludes *e, const char *directory, const char *pattern, bool recursive);
+
+/*
+ * What excludes_match() cannot say without knowing whether path is a directory: true if it is left out as a file, or
+ * since it is in none of the file sets that are the only ones. Directories on the way to one of these, and below a
+ * recursive one, are in.
+ */
+bool excludes_match_kind(const struct excludes *e, const char *path, bool is_directory);
+
 /* path as in tree-path.h. */
 bool excludes_match(const struct excludes *e, const char *path);
 

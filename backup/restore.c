@@ -101,15 +101,16 @@ static bool selected(const struct restorer *r, const char *path) {
   for (size_t i = 0; paths[i]; i++)
     if (tree_path_within(path, paths[i] + 1)) {
       r->path_found[i] = true;
-      return true;
+      return !r->options->wanted || r->options->wanted(r->options->wanted_userdata, path);
     }
   return false;
 }
 
-/* A directory on the way to a selected path. */
+/* A directory on the way to a selected path; or below one, to what is wanted there. */
 static bool on_the_way(const struct restorer *r, const char *path) {
   for (size_t i = 0; r->options->paths && r->options->paths[i]; i++)
-    if (tree_path_within(r->options->paths[i] + 1, path))
+    if (tree_path_within(r->options->paths[i] + 1, path) ||
+        (r->options->wanted && tree_path_within(path, r->options->paths[i] + 1)))
       return true;
   return false;
 }

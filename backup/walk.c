@@ -226,7 +226,10 @@ static int next(struct walk *w, struct umbra_error *err) {
       return enter_source(w, err);
     w->entry =
         (struct walk_entry){.path = w->path, .name = w->name, .directory = top->directory, .volume = top->volume};
-    return entry_status(w, err);
+    r = entry_status(w, err);
+    if (r != 1 || !excludes_match_kind(w->excludes, w->path, w->entered))
+      return r;
+    w->entered = false;
   }
   return w->next_source < w->source_count ? enter_source(w, err) : 0;
 }

@@ -2,6 +2,7 @@
 /* umbra backup: shadow copies of the sources' volumes, and an archive of the sources from them. */
 #include "cli/backup-sources.h"
 #include "cli/backup-target.h"
+#include "cli/components.h"
 #include "cli/progress.h"
 #include "cli/options.h"
 #include "cli/set-options.h"
@@ -14,7 +15,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OPTION_TO = 1, OPTION_TYPE, OPTION_EXCLUDE, OPTION_LABEL, OPTION_ALL_VOLUMES, OPTION_LEVEL, LEVEL_MAX = 19 };
+enum {
+  OPTION_TO = 1,
+  OPTION_TYPE,
+  OPTION_EXCLUDE,
+  OPTION_LABEL,
+  OPTION_ALL_VOLUMES,
+  OPTION_LEVEL,
+  OPTION_COMPONENT,
+  LEVEL_MAX = 19
+};
 
 static const struct option options[] = {
     SET_OPTIONS,
@@ -24,6 +34,7 @@ static const struct option options[] = {
     {"label", required_argument, NULL, OPTION_LABEL},
     {"all-volumes", no_argument, NULL, OPTION_ALL_VOLUMES},
     {"level", required_argument, NULL, OPTION_LEVEL},
+    {"component", required_argument, NULL, OPTION_COMPONENT},
     {NULL, 0, NULL, 0},
 };
 
@@ -31,6 +42,8 @@ struct request {
   const char *to, *label;
   enum manifest_type type;
   char **excludes;
+  char **components; /* by name; NULL: no selection */
+  json_t *selection; /* what they come to; NULL */
   bool all_volumes;
   int level;
   struct backup_sources sources;
@@ -44,34 +57,77 @@ struct outcome {
 
 /* ---- writers' documents ---- */
 
-static int exclude_sets(struct backup *b, const json_t *sets) {
+typedef int (*exclude)(struct backup *b, const char *directory, const char *pattern, bool recursive);
+
+static int exclude_sets(struct backup *b, const json_t *sets, exclude how) {
   size_t i;
   json_t *set;
   json_array_foreach(sets, i, set) {
     CLEANUP_FREE char *path = NULL;
     (void)json_path_value(json_object_get(set, "path"), &path);
-    int r = path ? backup_exclude_file_set(b, path, json_get_string_or(set, "pattern", "*"),
-                                           json_get_boolean_or(set, "recursive", true))
-                 : 0;
+    int r =
+        path ? how(b, path, json_get_string_or(set, "pattern", "*"), json_get_boolean_or(set, "recursive", true)) : 0;
     if (r < 0)
       return r;
   }
   return 0;
 }
 
-/* File sets that writers do not want saved: of the writer, and of each of its components. */
+/* File sets that writers do not want saved: of the writer, and of each of its components; what is not to be in a
+ * shadow copy neither. */
 static int exclude_by_writers(struct backup *b, const json_t *document) {
   size_t i, j;
   json_t *writer, *component;
   json_array_foreach(json_object_get(document, "documents"), i, writer) {
     const json_t *metadata = json_object_get(writer, "metadata");
-    int r = exclude_sets(b, json_object_get(metadata, "excludes"));
-    json_array_foreach(json_object_get(metadata, "components"), j, component) if (r == 0) r =
-        exclude_sets(b, json_object_get(component, "excludes"));
+    int r = exclude_sets(b, json_object_get(metadata, "excludes"), backup_exclude_file_set);
+    json_array_foreach(json_object_get(metadata, "components"), j, component) {
+      if (r == 0)
+        r = exclude_sets(b, json_object_get(component, "excludes"), backup_exclude_file_set);
+      if (r == 0)
+        r = exclude_sets(b, json_object_get(component, "shadow_excludes"), backup_exclude_files);
+    }
     if (r < 0)
       return r;
   }
   return 0;
+}
+
+/* ---- selected components ---- */
+
+/* A directory is named as it is found there: without the links on the way to it. */
+static int only_file_set(void *userdata, const json_t *component, const json_t *set) {
+  CLEANUP_FREE char *path = NULL;
+  (void)component;
+  if (json_path_value(json_object_get(set, "path"), &path) < 0)
+    return 0;
+  CLEANUP_FREE char *real = realpath(path, NULL);
+  return backup_only_file_set(userdata, real ? real : path, json_get_string_or(set, "pattern", "*"),
+                              json_get_boolean_or(set, "recursive", true));
+}
+
+/* Of what the operands name all is saved, of the components what is theirs. */
+static int limit_to_components(struct backup *b, const struct request *q, char *const *operands) {
+  int r = q->selection ? components_visit_files(q->selection, only_file_set, b) : 0;
+  for (; q->selection && *operands && r == 0; operands++) {
+    CLEANUP_FREE char *real = realpath(*operands, NULL);
+    r = real ? backup_only_file_set(b, real, "*", true) : 0;
+  }
+  return r;
+}
+
+/* The operands and the components' directories, as sources. */
+static int add_components(struct cli *cli, struct request *q, char ***sources) {
+  char *text = NULL;
+  if (!q->components)
+    return STATUS_DONE;
+  if (umbra_gather(cli->client, (const char *const *)q->components, strv_count(q->components), &text) < 0)
+    return cli_failed(cli, "selecting components");
+  q->selection = cli_parse(text);
+  if (components_paths(q->selection, true, sources) == 0 && strv_count(*sources) > 0)
+    return STATUS_DONE;
+  fputs("umbra: selecting components: they have no files\n", stderr);
+  return STATUS_FAILED;
 }
 
 /* ---- umbra's own places, which are not the user's data ---- */
@@ -134,6 +190,8 @@ static int set_up(struct cli *cli, struct umbra_set *set, const struct request *
   }
   for (size_t i = 0; r >= 0 && q->sources.paths[i]; i++)
     r = umbra_set_add_path(set, q->sources.paths[i]);
+  for (size_t i = 0; r >= 0 && q->components && q->components[i]; i++)
+    r = umbra_set_option(set, "component", q->components[i]);
   return r < 0 ? cli_failed(cli, "preparing the backup") : STATUS_DONE;
 }
 
@@ -297,7 +355,7 @@ static int backup_with_set(struct cli *cli, struct umbra_set *set, const struct 
   return umbra_set_degraded(set) ? STATUS_DEGRADED : STATUS_DONE;
 }
 
-static int backup(struct cli *cli, struct umbra_set *set, struct request *q) {
+static int backup(struct cli *cli, struct umbra_set *set, struct request *q, char *const *operands) {
   struct backup_listener listener = backup_target_listener(cli);
   struct umbra_error err = {0};
   struct backup *b = NULL;
@@ -313,6 +371,11 @@ static int backup(struct cli *cli, struct umbra_set *set, struct request *q) {
   if (backup_type(b) != q->type)
     fprintf(stderr, "umbra: '%s' holds no full backup of these sources to go on from: this becomes one\n", q->to);
   int status = exclude_storage(cli, b) < 0 ? cli_failed(cli, "finding what is to be left out") : STATUS_DONE;
+  int r = status == STATUS_DONE ? limit_to_components(b, q, operands) : 0;
+  if (r < 0)
+    (void)error_code(&err, r, "limiting the backup to the components");
+  if (r < 0)
+    status = backup_target_failed(cli, &err, "backing up to '%s'", q->to);
   if (status == STATUS_DONE)
     status = backup_with_set(cli, set, q, b);
   backup_free(b);
@@ -338,6 +401,10 @@ static int take_options(struct cli *cli, struct umbra_set *set, int argc, char *
     case OPTION_LABEL:
       q->label = optarg;
       break;
+    case OPTION_COMPONENT:
+      if (strv_append(&q->components, optarg) < 0)
+        return cli_usage(&verb_backup, "out of memory");
+      break;
     case OPTION_ALL_VOLUMES:
       q->all_volumes = true;
       break;
@@ -352,7 +419,7 @@ static int take_options(struct cli *cli, struct umbra_set *set, int argc, char *
     return cli_usage(&verb_backup, "%s", umbra_client_message(cli->client));
   if (!q->to || !*q->to)
     return cli_usage(&verb_backup, "to which directory? (--to DIR)");
-  if (optind >= argc)
+  if (optind >= argc && !q->components)
     return cli_usage(&verb_backup, "which sources?");
   return -1;
 }
@@ -363,28 +430,39 @@ static int run(struct cli *cli, int argc, char **argv) {
   struct umbra_error err = {0};
   if (umbra_set_new(cli->client, &set) < 0)
     return cli_failed(cli, "preparing the backup");
+  CLEANUP_STRV char **sources = NULL;
   int status = take_options(cli, set, argc, argv, &q);
+  for (int i = optind; status < 0 && i < argc; i++)
+    if (strv_append(&sources, argv[i]) < 0)
+      status = cli_usage(&verb_backup, "out of memory");
+  if (status < 0 && add_components(cli, &q, &sources) != STATUS_DONE)
+    status = STATUS_FAILED;
   if (status < 0) {
     struct backup_listener listener = backup_target_listener(cli);
-    status = backup_sources_find(argv + optind, q.all_volumes, &listener, &q.sources, &err) < 0
+    status = backup_sources_find(sources, q.all_volumes, &listener, &q.sources, &err) < 0
                  ? backup_target_failed(cli, &err, "finding the sources")
                  : -1;
   }
   if (status < 0)
-    status = backup(cli, set, &q);
+    status = backup(cli, set, &q, argv + optind);
   umbra_set_free(set);
   backup_sources_done(&q.sources);
   strv_free(q.excludes);
+  strv_free(q.components);
+  json_decref(q.selection);
   return status;
 }
 
 const struct verb verb_backup = {
     .name = "backup",
-    .usage = "[OPTION…] SOURCE… --to DIR",
+    .usage = "[OPTION…] [SOURCE…] --to DIR",
     .summary = "consistent backup of the sources into a backup set directory",
     .help = "  --to DIR          the backup set directory; made if it is not there\n"
             "  --type T          full (default), incremental (since the last full or incremental one),\n"
             "                    differential (since the last full one) or copy (on which none is based)\n"
+            "  --component C     what this component of a writer consists of (WRITER:NAME, WRITER/INSTANCE:NAME; "
+            "umbra list\n"
+            "                    components); may be given again, instead of sources or with them\n"
             "  --exclude GLOB    leave out what matches; may be given again\n"
             "  --label L         a name for the backup\n"
             "  --all-volumes     follow sources into other volumes that are mounted below them\n"

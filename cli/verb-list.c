@@ -57,6 +57,11 @@ static const struct {
       {"kind", "KIND", false},
       {"state", "STATE", false},
       {"failure", "FAILURE", false}}},
+    {"components",
+     {{"component", "COMPONENT", false},
+      {"type", "TYPE", false},
+      {"selectable", "SELECTABLE", false},
+      {"directories", "DIRECTORIES", false}}},
     {"storage",
      {{"directory", "DIRECTORY", false},
       {"attached", "OF", false},
@@ -67,6 +72,16 @@ static const struct {
       {"limit_percent", "PERCENT", false}}},
 };
 
+/* Of a component's file sets: the first, and how many more. */
+static json_t *directories(const json_t *files) {
+  CLEANUP_FREE char *path = NULL;
+  if (json_path_value(json_object_get(json_array_get(files, 0), "path"), &path) < 0)
+    return json_null();
+  CLEANUP_JSON json_t *text = json_path(path);
+  size_t more = json_array_size(files) - 1;
+  return more > 0 ? json_sprintf("%s (+%zu)", json_string_value(text), more) : json_incref(text);
+}
+
 /* What is said in several members of a line, in the one that the table has of them. */
 static void join_members(json_t *list) {
   size_t i;
@@ -75,6 +90,8 @@ static void join_members(json_t *list) {
     const char *why = json_get_string_or(line, "why", NULL);
     const json_t *attached = json_object_get(line, "attached");
     char text[ATTACHED_TEXT_BYTES];
+    if (json_is_array(json_object_get(line, "files")))
+      (void)json_object_set_new(line, "directories", directories(json_object_get(line, "files")));
     if (why)
       (void)json_object_set_new(line, "state", json_sprintf("%s: %s", json_get_string_or(line, "state", "?"), why));
     if (json_is_object(attached))
@@ -175,7 +192,7 @@ static int run_show(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_list = {
     .name = "list",
-    .usage = "[sets|shadows|volumes|providers|writers|storage]",
+    .usage = "[sets|shadows|volumes|providers|writers|components|storage]",
     .summary = "what there is (default: shadows)",
     .run = run_list,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* umbra restore: bring a backup back, all of it or some paths, and let its writers know. */
 #include "cli/backup-target.h"
+#include "cli/components.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 
@@ -8,15 +9,15 @@
 #include "common/clock.h"
 #include "common/strv.h"
 
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { OPTION_TO = 1, OPTION_NO_WRITERS };
+enum { OPTION_TO = 1, OPTION_NO_WRITERS, OPTION_COMPONENT };
 
 static const struct option options[] = {
     {"to", required_argument, NULL, OPTION_TO},
     {"no-writers", no_argument, NULL, OPTION_NO_WRITERS},
+    {"component", required_argument, NULL, OPTION_COMPONENT},
     {NULL, 0, NULL, 0},
 };
 
@@ -24,26 +25,11 @@ struct restoration {
   const char *root;
   bool no_writers;
   char **paths;
+  char **components; /* by name; NULL: no selection */
+  json_t *selection; /* what they come to; NULL */
 };
 
 /* ---- restore methods of writers ---- */
-
-static bool in_file_set(const json_t *set, const char *path) {
-  CLEANUP_FREE char *directory = NULL;
-  const char *pattern = json_get_string_or(set, "pattern", "*");
-  if (json_path_value(json_object_get(set, "path"), &directory) < 0)
-    return false;
-  size_t n = strlen(directory);
-  while (n > 1 && directory[n - 1] == '/')
-    n--;
-  if (n == 0 || strncmp(path, directory, n) != 0 || (path[n] != '/' && path[n] != '\0'))
-    return false;
-  if (path[n] == '\0')
-    return true; /* the set is this file */
-  const char *name = strrchr(path, '/') + 1;
-  bool direct = name == path + n + 1;
-  return (direct || json_get_boolean_or(set, "recursive", true)) && fnmatch(pattern, name, 0) == 0;
-}
 
 /* "restore": {"method": …} of a writer or a component (umbra-writers(7)). */
 static const char *restore_method(const json_t *of, const char *fallback) {
@@ -80,13 +66,54 @@ static bool any_set(const json_t *set, const char *path) {
 static bool keep_existing(void *userdata, const char *path) {
   char absolute[TREE_PATH_BYTES_MAX + 2];
   (void)snprintf(absolute, sizeof absolute, "/%s", path);
-  return any_kept_set(userdata, in_file_set, absolute);
+  return any_kept_set(userdata, components_in_file_set, absolute);
 }
 
 /* ---- events ---- */
 
+/* ---- components ---- */
+
+static int in_set(void *userdata, const json_t *component, const json_t *set) {
+  (void)component;
+  return components_in_file_set(set, userdata);
+}
+
+/* True if the path is a selected component's. userdata: the selection. */
+static bool wanted(void *userdata, const char *path) {
+  char absolute[TREE_PATH_BYTES_MAX + 2];
+  (void)snprintf(absolute, sizeof absolute, "/%s", path);
+  return components_visit_files(userdata, in_set, absolute) != 0;
+}
+
+static int select_components(const struct cli *cli, struct restoration *o, const json_t *manifest) {
+  CLEANUP_FREE char *text = json_dumps(manifest, JSON_COMPACT);
+  char *selection = NULL;
+  if (!text || umbra_select_saved(cli->client, text, (const char *const *)o->components, strv_count(o->components),
+                                  &selection) < 0)
+    return cli_failed(cli, "selecting what to restore");
+  o->selection = cli_parse(selection);
+  if (components_paths(o->selection, false, &o->paths) == 0 && strv_count(o->paths) > 0)
+    return STATUS_DONE;
+  fputs("umbra: selecting what to restore: the components have no files\n", stderr);
+  return STATUS_FAILED;
+}
+
+/* For writers: which of their components come back. */
+static json_t *chosen_components(const json_t *selection) {
+  json_t *list = json_array();
+  size_t i;
+  const json_t *one;
+  json_array_foreach(json_object_get(selection, "components"), i, one) {
+    if (json_is_string(json_object_get(one, "selected")))
+      (void)json_array_append_new(list,
+                                  json_pack("{s:O, s:O?, s:O}", "writer", json_object_get(one, "writer"), "instance",
+                                            json_object_get(one, "instance"), "name", json_object_get(one, "name")));
+  }
+  return list;
+}
+
 /* backup.json, and what of it comes back where. NULL: out of memory. */
-static char *event_document(const struct restoration *o, const json_t *manifest) {
+static char *event_document(const struct restoration *o, const json_t *manifest, bool succeeded) {
   CLEANUP_JSON json_t *document = json_copy((json_t *)manifest), *how = json_object(), *paths = json_array();
   if (strcmp(o->root, "/") != 0)
     (void)json_object_set_new(how, "to", json_path(o->root));
@@ -94,6 +121,10 @@ static char *event_document(const struct restoration *o, const json_t *manifest)
     (void)json_array_append_new(paths, json_path(o->paths[i]));
   if (strv_count(o->paths) > 0)
     (void)json_object_set(how, "paths", paths);
+  if (o->selection)
+    (void)json_object_set_new(how, "components", chosen_components(o->selection));
+  if (!succeeded)
+    (void)json_object_set_new(how, "succeeded", json_false());
   (void)json_object_set(document, "restore", how);
   return json_dumps(document, JSON_COMPACT);
 }
@@ -115,11 +146,11 @@ static void print_messages(const struct cli *cli, const char *event, const char 
   }
 }
 
-static int tell_writers(const struct cli *cli, const struct restoration *o, const json_t *manifest,
-                        const char *event) {
+static int tell_writers(const struct cli *cli, const struct restoration *o, const json_t *manifest, const char *event,
+                        bool succeeded) {
   if (o->no_writers || json_array_size(json_object_get(manifest, "writers")) == 0)
     return STATUS_DONE;
-  CLEANUP_FREE char *text = event_document(o, manifest), *answers = NULL;
+  CLEANUP_FREE char *text = event_document(o, manifest, succeeded), *answers = NULL;
   bool told = text && umbra_restore_event(cli->client, event, text, &answers) >= 0;
   if (answers)
     print_messages(cli, event, answers);
@@ -160,14 +191,16 @@ static int restore(struct cli *cli, const struct backup_target *target, const st
       .backup = target->backup,
       .root = o->root,
       .paths = o->paths,
+      .wanted = o->selection ? wanted : NULL,
+      .wanted_userdata = o->selection,
       .keep_existing = any_kept_set(manifest, any_set, NULL) ? keep_existing : NULL,
       .keep_userdata = manifest,
   };
   int64_t began_ns = clock_monotonic_ns();
-  int status = tell_writers(cli, o, manifest, "pre-restore");
+  int status = tell_writers(cli, o, manifest, "pre-restore", true);
   if (status != STATUS_DONE) {
     /* Those that did not refuse have stopped their services for it. */
-    (void)tell_writers(cli, o, manifest, "post-restore");
+    (void)tell_writers(cli, o, manifest, "post-restore", false);
     return status;
   }
   int r = backup_restore(&options_of, &listener, &totals, &err);
@@ -180,7 +213,7 @@ static int restore(struct cli *cli, const struct backup_target *target, const st
     fprintf(stderr, "umbra: warning: %" PRIu64 " owners, attributes or file flags could not be set%s\n",
             totals.skipped_attributes, geteuid() != 0 ? " without being root" : " on this filesystem");
   /* In any case: a writer that stopped its service for the restore has to start it again. */
-  int told = tell_writers(cli, o, manifest, "post-restore");
+  int told = tell_writers(cli, o, manifest, "post-restore", status == STATUS_DONE);
   return status == STATUS_DONE ? told : status;
 }
 
@@ -226,6 +259,10 @@ static int run(struct cli *cli, int argc, char **argv) {
     case OPTION_NO_WRITERS:
       o.no_writers = true;
       break;
+    case OPTION_COMPONENT:
+      if (strv_append(&o.components, optarg) < 0)
+        return cli_usage(&verb_restore, "out of memory");
+      break;
     default:
       break;
     }
@@ -241,11 +278,18 @@ static int run(struct cli *cli, int argc, char **argv) {
       return STATUS_FAILED;
     }
   }
-  o.paths = paths;
+  if (o.components && paths)
+    return cli_usage(&verb_restore, "either components or paths");
+  o.paths = take_pointer(paths);
   if (backup_target_open(argv[optind], true, &target, &err) < 0)
     return backup_target_failed(cli, &err, "restoring from '%s'", argv[optind]);
-  int status = restore(cli, &target, &o);
+  int status = o.components ? select_components(cli, &o, target.backup->manifest.json) : STATUS_DONE;
+  if (status == STATUS_DONE)
+    status = restore(cli, &target, &o);
   backup_target_close(&target);
+  strv_free(o.paths);
+  strv_free(o.components);
+  json_decref(o.selection);
   return status;
 }
 
@@ -255,6 +299,8 @@ const struct verb verb_restore = {
     .summary = "bring back a backup (the latest), all of it or some paths",
     .help = "  --to ROOT         put every file at ROOT + its absolute path; without it files go where they were\n"
             "  --no-writers      tell no writers\n"
+            "  --component C     only this component of a writer (WRITER:NAME, WRITER/INSTANCE:NAME); may be given "
+            "again\n"
             "  BACKUP            id, a unique prefix of it, name of the folder, label, or 'latest'\n"
             "  PATH              as it was when it was saved; relative to the working directory\n",
     .options = options,

@@ -126,13 +126,13 @@ int set_document_build(struct set *s, struct umbra_error *err) {
   for (size_t i = 0; i < s->member_count; i++)
     (void)json_array_append_new(shadows, shadow_document(&s->members[i]));
   json_t *document = json_pack(
-      "{s:{s:s, s:s?, s:s, s:s, s:s, s:b, s:b, s:f, s:f, s:s, s:b, s:o, s:o}, s:o, s:O?}", "set", "id", s->id,
+      "{s:{s:s, s:s?, s:s, s:s, s:s, s:b, s:b, s:f, s:f, s:s, s:b, s:b, s:o, s:o}, s:o, s:O?}", "set", "id", s->id,
       "label", s->request.label, "created", clock_format(s->instant_ns > 0 ? s->instant_ns : s->created_ns, created),
       "consistency", set_consistency_name(s->consistency), "instant", s->instant, "persistent", s->request.persistent,
       "auto_release", s->request.auto_release, "hold_ms", clock_ns_to_ms(s->hold_ns), "freeze_ms", freeze_ms(s),
-      "backup_type", s->request.backup_type ? s->request.backup_type : "copy", "succeeded", s->backup_succeeded,
-      "shadows", shadows, "writers", writers_document(s, false), "documents", writers_document(s, true), "components",
-      s->request.components);
+      "backup_type", s->request.backup_type ? s->request.backup_type : "copy", "partial_files",
+      s->request.partial_files, "succeeded", s->backup_succeeded, "shadows", shadows, "writers",
+      writers_document(s, false), "documents", writers_document(s, true), "components", s->request.components);
   char *text = document ? json_dumps(document, JSON_INDENT(2)) : NULL;
   if (!text) {
     json_decref(document);

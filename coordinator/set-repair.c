@@ -23,7 +23,10 @@
 /* What a writer ran lets go of its files a moment after it has ended. */
 enum { CLOSE_WAIT_MS = 2000, CLOSE_POLL_MS = 20 };
 
-static bool repairs(const struct writer *w) { return w->involved && w->repairs && !writer_failed(w); }
+/* Itself, or by having files taken out of it. */
+static bool repairs(const struct writer *w) {
+  return w->involved && !writer_failed(w) && (w->repairs || writer_has_shadow_excludes(w));
+}
 
 void set_plan_repair(struct set *s) {
   bool wanted = false;
@@ -96,6 +99,7 @@ static int close_one(struct set_member *m, struct umbra_error *err) {
 
 int set_close_repairs(struct set *s, struct umbra_error *err) {
   int r = 0;
+  set_drop_excluded(s);
   for (size_t i = 0; i < s->member_count && r >= 0; i++)
     if (s->members[i].repair_mount)
       r = close_one(&s->members[i], err);

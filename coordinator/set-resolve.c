@@ -220,6 +220,8 @@ enum set_event set_resolve(struct set *s) {
   struct umbra_error *err = set_error(s);
   int r = volume_table_load(&s->volumes, err);
   if (r >= 0)
+    r = set_select_components(s, err);
+  if (r >= 0)
     r = resolve_paths(s, err);
   drop_whole_scopes(s);
   for (size_t i = 0; i < s->member_count && r >= 0; i++) {

@@ -181,6 +181,7 @@ static void member_done(struct set_member *m) {
 static void request_done(struct set_request *q) {
   strv_free(q->paths);
   strv_free(q->writers);
+  strv_free(q->wanted);
   free(q->provider);
   free(q->storage);
   free(q->label);

@@ -33,6 +33,8 @@ struct set_request {
   bool require_instant;
   bool persistent, read_write, auto_release, scope_paths;
   bool no_repair;     /* writers do not change their files in the shadow copies */
+  char **wanted;      /* components; NULL: no selection */
+  bool partial_files; /* the requester can save parts of files, told to writers */
   json_t *components; /* previous backup stamps, told to writers; may be NULL */
 };
 
@@ -159,6 +161,19 @@ int set_journal(struct set *s, struct umbra_error *err);
 /* In the guardian: see guardian.h. */
 void set_guardian_abort_writers(void *set);
 void set_guardian_clean_up(void *set);
+
+/* set-components.c. [{"name", "instance", "metadata", "failure"}] for components_select(); the caller's. */
+json_t *set_writers_for_selection(struct writer *const *writers, size_t count);
+/* Marks in each writer what of it was selected, and adds the paths of that to the request's. */
+int set_select_components(struct set *s, struct umbra_error *err);
+/* How the backup of a component went (as components_spec() calls it): for backup-complete. -ENOENT: it was not
+ * selected. */
+int set_component_outcome(struct set *s, const char *component, bool succeeded, struct umbra_error *err);
+
+/* set-excludes.c. Takes out of the shadow copies that writers repair what they do not want there. Blocks as long as
+ * that takes. */
+void set_drop_excluded(const struct set *s);
+bool writer_has_shadow_excludes(const struct writer *w);
 
 /* set-repair.c. Which shadow copies writers may repair: once it is known who takes part. */
 void set_plan_repair(struct set *s);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "coordinator/writer.h"
 
+#include "coordinator/components.h"
 #include "coordinator/writer-session.h"
 
 #include "common/cleanup.h"
@@ -91,6 +92,8 @@ static void writer_free(struct writer *w) {
     process_end(&w->past[i], true);
   writer_session_free(w->session);
   json_decref(w->instances);
+  json_decref(w->selection);
+  json_decref(w->outcomes);
   free(w->path);
   free(w->name);
   free(w->instance);
@@ -232,29 +235,6 @@ static int take_level(struct writer *w, const char *name) {
   return -EINVAL;
 }
 
-/* NULL if the components are as documented, else what is wrong. */
-static const char *wrong_components(const json_t *components) {
-  if (!components)
-    return NULL;
-  if (!json_is_array(components))
-    return "'components' is not an array";
-  size_t i, j;
-  json_t *component, *set;
-  json_array_foreach(components, i, component) {
-    const json_t *files = json_object_get(component, "files");
-    if (!json_is_string(json_object_get(component, "name")))
-      return "a component has no name";
-    if (files && !json_is_array(files))
-      return "a component's 'files' is not an array";
-    json_array_foreach(files, j, set) {
-      CLEANUP_FREE char *path = NULL;
-      if (json_path_value(json_object_get(set, "path"), &path) < 0 || path[0] != '/')
-        return "a file set has no absolute 'path'";
-    }
-  }
-  return NULL;
-}
-
 /* *ret_key: the key that is wrong. Those that are not there are 0: the machine's limit alone counts. */
 static int take_timeouts(struct writer *w, const json_t *timeouts, const char **ret_key) {
   const struct {
@@ -279,7 +259,7 @@ static void take_document(struct writer *w, json_t *document) {
   const char *name = json_get_string_or(document, "name", NULL);
   const char *instance = json_get_string_or(document, "instance", NULL);
   const char *level = json_get_string_or(document, "level", "front-end");
-  const char *wrong = wrong_components(json_object_get(document, "components"));
+  const char *wrong = components_wrong(json_object_get(document, "components"));
   if (!name || !good_name(name) || (instance && !good_name(instance)))
     wrong = "'name' or 'instance' is missing or has characters that a name cannot have";
   else if (take_level(w, level) < 0)
@@ -433,30 +413,52 @@ static bool path_concerned(const char *path, char *const *scope) {
   return false;
 }
 
+/* What the files of one component mean for its writer. */
+struct reach {
+  const struct volume_table *table;
+  const struct volume *const *volumes;
+  size_t volume_count;
+  char *const *paths;
+  const struct volume *missing; /* holds files and is not in the set; NULL */
+};
+
+static void involve_component(struct writer *w, const json_t *component, struct reach *reach) {
+  const json_t *files = json_object_get(component, "files"), *set;
+  size_t i;
+  json_array_foreach(files, i, set) {
+    CLEANUP_FREE char *path = NULL;
+    if (json_path_value(json_object_get(set, "path"), &path) < 0)
+      continue;
+    const struct volume *volume = volume_of(reach->table, path);
+    bool in_set = false;
+    for (size_t k = 0; k < reach->volume_count && volume; k++)
+      in_set = in_set || strcmp(reach->volumes[k]->key, volume->key) == 0;
+    w->whole = w->whole && in_set && path_covered(path, reach->paths);
+    if (in_set && path_concerned(path, reach->paths))
+      w->involved = true;
+    else if (volume && !in_set)
+      reach->missing = volume;
+  }
+  /* A component may be all that its writer is asked for, without a file. */
+  if (w->selection && json_array_size(files) == 0)
+    w->involved = true;
+}
+
 void writer_involve(struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
                     size_t volume_count, char *const *paths, const struct volume **ret_missing) {
-  const json_t *components = json_object_get(w->metadata, "components");
-  const struct volume *missing = NULL;
-  w->involved = json_array_size(components) == 0;
+  const json_t *components = json_object_get(w->metadata, "components"), *component;
+  struct reach reach = {.table = table, .volumes = volumes, .volume_count = volume_count, .paths = paths};
+  w->involved = json_array_size(components) == 0 && !w->selection;
   w->whole = true;
-  size_t i, j;
-  json_t *component, *set;
-  json_array_foreach(components, i, component){
-      json_array_foreach(json_object_get(component, "files"), j, set){CLEANUP_FREE char *path = NULL;
-  if (json_path_value(json_object_get(set, "path"), &path) < 0)
-    continue;
-  const struct volume *volume = volume_of(table, path);
-  bool in_set = false;
-  for (size_t k = 0; k < volume_count && volume; k++)
-    in_set = in_set || strcmp(volumes[k]->key, volume->key) == 0;
-  w->whole = w->whole && in_set && path_covered(path, paths);
-  if (in_set && path_concerned(path, paths))
-    w->involved = true;
-  else if (volume && !in_set)
-    missing = volume;
-}
-}
-*ret_missing = w->involved ? missing : NULL;
+  size_t i;
+  json_array_foreach(components, i, component) {
+    char name[COMPONENT_NAME_BYTES_MAX];
+    if (!w->selection || json_object_get(w->selection, component_name(component, name)))
+      involve_component(w, component, &reach);
+    else
+      w->whole = false;
+  }
+  *ret_missing = w->involved ? reach.missing : NULL;
 }
 
 static json_t *describe_timings(const struct writer *w) {
@@ -468,8 +470,9 @@ static json_t *describe_timings(const struct writer *w) {
 }
 
 json_t *writer_describe(const struct writer *w) {
-  return json_pack("{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b, s:o}", "name", w->name, "instance", w->instance,
-                   "level", level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL,
-                   "reason", writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path),
-                   "involved", w->involved, "whole", w->whole, "timings_ms", describe_timings(w));
+  return json_pack(
+      "{s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b, s:o, s:O?, s:O*}", "name", w->name, "instance", w->instance,
+      "level", level_names[w->level], "state", w->state, "failure", writer_failed(w) ? w->failure : NULL, "reason",
+      writer_failed(w) ? error_reason_name(w->reason) : NULL, "path", json_path(w->path), "involved", w->involved,
+      "whole", w->whole, "timings_ms", describe_timings(w), "selected", w->selection, "outcomes", w->outcomes);
 }

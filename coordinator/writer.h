@@ -61,6 +61,10 @@ struct writer {
   struct writer_session *session; /* of a WRITER_SESSION, from its first event on; NULL */
   int64_t freeze_limit_ms, prepare_limit_ms; /* 0: the coordinator's */
 
+  json_t
+      *selection; /* {component: how}, of a requester that has selected components (components.h); NULL: it has not */
+  json_t *outcomes; /* {component: whether its backup succeeded}, as far as the requester has said; NULL */
+
   bool involved;                          /* takes part in this set */
   bool told;                              /* was told something that an abort or a shutdown has to end */
   bool frozen;                            /* freeze was begun and neither thaw nor abort has ended */
@@ -110,14 +114,15 @@ static inline bool writer_failed(const struct writer *w) { return w->reason != U
 
 /*
  * Decides whether the writer is involved: one of its components has files on one of the volumes (keys), or, with
- * paths (scope), at, below or above one of them; writers without components always are.  And whether all of its files
- * are in the set: whole.  *ret_missing (borrowed from the table): a volume it has files on that is not in the set, or
- * NULL.
+ * paths (scope), at, below or above one of them; writers without components always are.  With a selection only what
+ * is selected counts.  And whether all of its files are in the set: whole.  *ret_missing (borrowed from the table): a
+ * volume it has files on that is not in the set, or NULL.
  */
 void writer_involve(struct writer *w, const struct volume_table *table, const struct volume *const *volumes,
                     size_t volume_count, char *const *paths, const struct volume **ret_missing);
 
-/* {"name", "instance", "level", "state", "failure", "reason", "path", "involved", "whole", "timings_ms": {EVENT: …}}.
+/* {"name", "instance", "level", "state", "failure", "reason", "path", "involved", "whole", "timings_ms": {EVENT: …},
+ * "selected", "outcomes"}.
  */
 json_t *writer_describe(const struct writer *w);
 

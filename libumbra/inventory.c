@@ -299,7 +299,8 @@ static const struct {
   int (*list)(struct umbra_client *client, json_t **ret);
 } lists[] = {
     {"sets", list_sets},           {"shadows", list_shadows}, {"volumes", list_volumes},
-    {"providers", list_providers}, {"writers", writers_list}, {"storage", list_storage},
+    {"providers", list_providers}, {"writers", writers_list}, {"components", components_list},
+    {"storage", list_storage},
 };
 
 int umbra_list(struct umbra_client *client, const char *what, char **ret_json) {
@@ -313,7 +314,7 @@ int umbra_list(struct umbra_client *client, const char *what, char **ret_json) {
     return r < 0 ? r : client_return_json(client, json_pack("{s:o}", what, list), ret_json);
   }
   return error_set(&client->error, -EINVAL, UMBRA_REASON_INVALID,
-                   "'%s' is no list: sets, shadows, volumes, providers, writers, storage", what);
+                   "'%s' is no list: sets, shadows, volumes, providers, writers, components, storage", what);
 }
 
 int umbra_show(struct umbra_client *client, const char *id, char **ret_json) {

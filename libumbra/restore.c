@@ -70,13 +70,25 @@ static bool concerned(const json_t *saved, const json_t *paths) {
   return json_array_size(components) == 0;
 }
 
+/* True if one of the chosen components is the writer's. */
+static bool chosen(const json_t *saved, const json_t *components) {
+  size_t i;
+  const json_t *one;
+  json_array_foreach(components, i, one) {
+    if (strcmp(json_get_string_or(one, "writer", ""), json_get_string_or(saved, "name", "")) == 0 &&
+        strcmp(json_get_string_or(one, "instance", ""), json_get_string_or(saved, "instance", "")) == 0)
+      return true;
+  }
+  return components == NULL;
+}
+
 /*
  * Nobody stops a service for files that are not its own, and who does not know of other places than the original one
  * none for a restore to one.
  */
 static bool hears(const struct writer *w, const json_t *saved, const json_t *document) {
   const json_t *how = json_object_get(document, "restore"), *paths = json_object_get(how, "paths");
-  return (!paths || concerned(saved, paths)) &&
+  return (!paths || concerned(saved, paths)) && chosen(saved, json_object_get(how, "components")) &&
          (!json_object_get(how, "to") || json_get_boolean_or(w->metadata, "new_target", false));
 }
 

@@ -93,6 +93,12 @@ static int take_label(struct set_request *q, const char *value) {
   return length == 0 || length > SET_LABEL_BYTES_MAX ? -EINVAL : take_text(&q->label, value);
 }
 static int take_writer(struct set_request *q, const char *value) { return strv_append(&q->writers, value); }
+static int take_component(struct set_request *q, const char *value) {
+  return *value ? strv_append(&q->wanted, value) : -EINVAL;
+}
+static int take_partial_files(struct set_request *q, const char *value) {
+  return take_flag(&q->partial_files, value);
+}
 static int take_auto_release(struct set_request *q, const char *value) { return take_flag(&q->auto_release, value); }
 static int take_persistent(struct set_request *q, const char *value) { return take_flag(&q->persistent, value); }
 static int take_repair(struct set_request *q, const char *value) {
@@ -130,7 +136,7 @@ static int take_scope(struct set_request *q, const char *value) {
 }
 
 static int take_backup_type(struct set_request *q, const char *value) {
-  static const char *const types[] = {"full", "incremental", "differential", "copy"};
+  static const char *const types[] = {"full", "incremental", "differential", "copy", "log"};
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
     if (strcmp(types[i], value) == 0)
       return take_text(&q->backup_type, value);
@@ -180,6 +186,7 @@ static const struct {
     {"persistent", take_persistent},   {"read-write", take_read_write},
     {"repair", take_repair},           {"scope", take_scope},
     {"backup-type", take_backup_type}, {"components", take_components},
+    {"component", take_component},     {"partial-files", take_partial_files},
 };
 
 int umbra_set_option(struct umbra_set *set, const char *name, const char *value) {
@@ -336,6 +343,14 @@ int umbra_set_complete(struct umbra_set *set, int succeeded) {
   if (has_shadows(set))
     warn_of_dropped(set);
   return set_complete(set->set, succeeded, &set->client->error);
+}
+
+int umbra_set_component_succeeded(struct umbra_set *set, const char *component, int succeeded) {
+  error_clear(&set->client->error);
+  if (set->set->state != SET_READY)
+    return error_set(&set->client->error, -EINVAL, UMBRA_REASON_BAD_STATE,
+                     "saying how a component's backup went: the set is %s", set_state_name(set->set->state));
+  return set_component_outcome(set->set, component, succeeded, &set->client->error);
 }
 
 int umbra_set_run(struct umbra_set *set, char *const *arguments, const char *const *keep) {

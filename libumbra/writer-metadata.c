@@ -56,6 +56,39 @@ void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, c
                                                                           "pattern", pattern, "recursive", true));
 }
 
+void umbra_writer_instance_add_shadow_exclude(struct umbra_writer_instance *instance, const char *component,
+                                              const char *path, const char *pattern, int recursive) {
+  json_t *one = instance ? component_of(document_of(instance), component) : NULL;
+  if (one && !json_object_get(one, "shadow_excludes"))
+    (void)json_object_set_new(one, "shadow_excludes", json_array());
+  (void)json_array_append_new(
+      json_object_get(one, "shadow_excludes"),
+      json_pack("{s:o, s:s, s:b}", "path", json_path(path), "pattern", pattern, "recursive", recursive));
+}
+
+void umbra_writer_instance_set_selectable(struct umbra_writer_instance *instance, const char *component,
+                                          int for_backup, int for_restore) {
+  json_t *one = instance ? component_of(document_of(instance), component) : NULL;
+  (void)json_object_set_new(one, "selectable", json_boolean(for_backup));
+  (void)json_object_set_new(one, "selectable_for_restore", json_boolean(for_restore));
+}
+
+void umbra_writer_instance_add_dependency(struct umbra_writer_instance *instance, const char *component,
+                                          const char *writer, const char *on_instance, const char *on_component) {
+  json_t *one = instance ? component_of(document_of(instance), component) : NULL;
+  if (one && !json_object_get(one, "dependencies"))
+    (void)json_object_set_new(one, "dependencies", json_array());
+  (void)json_array_append_new(
+      json_object_get(one, "dependencies"),
+      json_pack("{s:s, s:s?, s:s}", "writer", writer, "instance", on_instance, "component", on_component));
+}
+
+void umbra_writer_instance_set_component_restore(struct umbra_writer_instance *instance, const char *component,
+                                                 const char *method) {
+  json_t *one = instance ? component_of(document_of(instance), component) : NULL;
+  (void)json_object_set_new(one, "restore", json_pack("{s:s}", "method", method));
+}
+
 void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, const char *method,
                                        const char *service) {
   if (instance)

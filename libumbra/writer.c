@@ -10,6 +10,7 @@
  * dies while a callback is under way, SIGHUP (the parent's death) leaves it as long as an abort has.
  */
 #include "libumbra/writer-metadata.h"
+#include "libumbra/writer-session.h"
 
 #include "common/clock.h"
 #include "common/fd.h"
@@ -55,22 +56,6 @@ static const struct {
     {"post-restore", offsetof(struct umbra_writer, post_restore)},
 };
 
-struct umbra_writer_session {
-  const struct umbra_writer *writer;
-  const char *instance, *key, *set_id; /* of the environment */
-  char *saved_key;                     /* at a restore: the backup's, what key is then; NULL */
-  json_t *document;                    /* of the present event; NULL */
-  json_t *own;                         /* what umbra knows of this instance; NULL */
-  char *document_text;
-  json_t *answer;    /* what the present event answers */
-  char message[512]; /* why it fails */
-  void *userdata;
-  bool begun;         /* something that an abort would have to undo */
-  int64_t thaw_by_ns; /* monotonic; 0: not frozen */
-  char *input;        /* read and not yet a whole line */
-  size_t input_bytes, input_room_bytes;
-};
-
 /* ---- what callbacks ask and say ---- */
 
 const char *umbra_writer_instance_name(const struct umbra_writer_session *s) { return s->instance; }
@@ -83,13 +68,21 @@ const char *umbra_writer_document(const struct umbra_writer_session *s) {
   return s->document_text ? s->document_text : "null";
 }
 
-/* At a restore: its own entry in the document's list of writers; NULL. */
-static const json_t *own_entry(const struct umbra_writer_session *s, const json_t *list) {
+const json_t *session_own_entry(const struct umbra_writer_session *s, const json_t *list) {
   size_t i;
   const json_t *one;
-  json_array_foreach(list, i, one) if (strcmp(json_get_string_or(one, "name", ""), s->writer->name) == 0 &&
-                                       strcmp(json_get_string_or(one, "instance", ""), s->instance) == 0) return one;
+  json_array_foreach(list, i, one) {
+    if (strcmp(json_get_string_or(one, "name", ""), s->writer->name) == 0 &&
+        strcmp(json_get_string_or(one, "instance", ""), s->instance) == 0)
+      return one;
+  }
   return NULL;
+}
+
+json_t *session_answer(struct umbra_writer_session *s) {
+  if (!s->answer)
+    s->answer = json_object();
+  return s->answer;
 }
 
 int umbra_writer_set_is_whole(const struct umbra_writer_session *s) {
@@ -134,13 +127,11 @@ int umbra_writer_fail(struct umbra_writer_session *s, int code, const char *form
 }
 
 void umbra_writer_answer(struct umbra_writer_session *s, const char *key, const char *value) {
-  if (!s->answer)
-    s->answer = json_object();
-  (void)json_object_set_new(s->answer, key, json_path(value));
+  (void)json_object_set_new(session_answer(s), key, json_path(value));
 }
 
 const char *umbra_writer_saved_answer(const struct umbra_writer_session *s, const char *event, const char *key) {
-  const json_t *answers = json_object_get(own_entry(s, json_object_get(s->document, "writers")), "answers");
+  const json_t *answers = json_object_get(session_own_entry(s, json_object_get(s->document, "writers")), "answers");
   return json_get_string_or(json_object_get(answers, event), key, NULL);
 }
 
@@ -348,7 +339,7 @@ static int session(struct umbra_writer_session *s, pid_t parent, FILE *out) {
 
 /* What the backup has counts at its restore, not what is there at the moment. 0, or negative: no memory. */
 static int take_saved_key(struct umbra_writer_session *s) {
-  const json_t *metadata = json_object_get(own_entry(s, json_object_get(s->document, "writers")), "metadata");
+  const json_t *metadata = json_object_get(session_own_entry(s, json_object_get(s->document, "writers")), "metadata");
   int r = json_path_value(json_object_get(metadata, "key"), &s->saved_key);
   if (s->saved_key)
     s->key = s->saved_key;

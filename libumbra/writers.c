@@ -6,12 +6,14 @@
  */
 #include "libumbra/writers.h"
 
+#include "coordinator/components.h"
 #include "coordinator/writer-call.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/json.h"
+#include "common/strv.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,7 +27,8 @@ static void on_identified(struct writer *w, enum writer_event event, void *conte
   (*(size_t *)context)--;
 }
 
-int writers_list(struct umbra_client *client, json_t **ret) {
+/* Who there is, having said so. The caller's, also on failure. */
+static int gather(struct umbra_client *client, struct writer ***ret, size_t *ret_count) {
   struct coordinator *c = client->coordinator;
   struct writer **writers = NULL;
   size_t count = 0, pending = 0;
@@ -42,8 +45,14 @@ int writers_list(struct umbra_client *client, json_t **ret) {
     ;
   if (r >= 0)
     r = writers_spread(&writers, &count, &client->error);
+  *ret = writers;
+  *ret_count = count;
+  return r;
+}
+
+static json_t *describe_all(struct writer *const *writers, size_t count) {
   json_t *list = json_array();
-  for (size_t i = 0; i < count && r >= 0; i++) {
+  for (size_t i = 0; i < count; i++) {
     json_t *one = writer_describe(writers[i]);
     static const char *const kinds[] = {[WRITER_EXEC] = "exec", [WRITER_HOOK] = "hook", [WRITER_SESSION] = "session"};
     (void)json_object_set_new(one, "kind", json_string(kinds[writers[i]->kind]));
@@ -51,9 +60,74 @@ int writers_list(struct umbra_client *client, json_t **ret) {
       (void)json_object_set(one, "metadata", writers[i]->metadata);
     (void)json_array_append_new(list, one);
   }
+  return list;
+}
+
+int writers_list(struct umbra_client *client, json_t **ret) {
+  struct writer **writers = NULL;
+  size_t count = 0;
+  int r = gather(client, &writers, &count);
+  *ret = describe_all(writers, r < 0 ? 0 : count);
   writers_free(writers, count);
-  *ret = list;
   return r;
+}
+
+/* The array itself, for the call that makes strings of what it was given. */
+static int list_of(const char *const *components, size_t count, char ***ret) {
+  int r = 0;
+  for (size_t i = 0; i < count && r >= 0; i++)
+    r = strv_append(ret, components[i]);
+  return r;
+}
+
+/* {"writers", "components", "missing"}, of what is there. */
+static int gather_and_select(struct umbra_client *client, char *const *wanted, json_t **ret) {
+  struct writer **writers = NULL;
+  size_t count = 0;
+  CLEANUP_JSON json_t *selection = NULL;
+  int r = gather(client, &writers, &count);
+  CLEANUP_JSON json_t *for_selection = r < 0 ? NULL : set_writers_for_selection(writers, count);
+  if (r >= 0)
+    r = components_select(for_selection, wanted, false, &selection, &client->error);
+  for (size_t i = 0; i < count && r >= 0 && wanted; i++)
+    writers[i]->selection = components_of(selection, writers[i]->name, writers[i]->instance);
+  if (r >= 0) {
+    *ret = json_pack("{s:o, s:O, s:O}", "writers", describe_all(writers, count), "components",
+                     json_object_get(selection, "components"), "missing", json_object_get(selection, "missing"));
+    r = *ret ? 0 : error_code(&client->error, -ENOMEM, "gathering writers");
+  }
+  writers_free(writers, count);
+  return r;
+}
+
+int components_list(struct umbra_client *client, json_t **ret) {
+  CLEANUP_JSON json_t *document = NULL;
+  int r = gather_and_select(client, NULL, &document);
+  *ret = json_incref(json_object_get(document, "components"));
+  return r;
+}
+
+int umbra_gather(struct umbra_client *client, const char *const *components, size_t count, char **ret_json) {
+  CLEANUP_STRV char **wanted = NULL;
+  json_t *document = NULL;
+  error_clear(&client->error);
+  int r = list_of(components, count, &wanted) < 0 ? error_code(&client->error, -ENOMEM, "gathering writers")
+                                                  : gather_and_select(client, wanted, &document);
+  return r < 0 ? r : client_return_json(client, document, ret_json);
+}
+
+int umbra_select_saved(struct umbra_client *client, const char *document, const char *const *components, size_t count,
+                       char **ret_json) {
+  CLEANUP_STRV char **wanted = NULL;
+  CLEANUP_JSON json_t *saved = NULL;
+  json_t *selection = NULL;
+  error_clear(&client->error);
+  int r = list_of(components, count, &wanted) < 0
+              ? error_code(&client->error, -ENOMEM, "selecting components")
+              : json_parse(document, strlen(document), "backup components document", &saved, &client->error);
+  if (r >= 0)
+    r = components_select(json_object_get(saved, "writers"), wanted, true, &selection, &client->error);
+  return r < 0 ? r : client_return_json(client, selection, ret_json);
 }
 
 /* Files that are not there yet will be where their directory is. */

@@ -60,7 +60,7 @@ void umbra_client_on_warning(struct umbra_client *client, umbra_warning callback
 void umbra_client_cancel(struct umbra_client *client);
 
 /* ---- inventory ---- */
-/* what: "sets", "shadows", "volumes", "providers", "writers", "storage". → {"WHAT": […]} */
+/* what: "sets", "shadows", "volumes", "providers", "writers", "components", "storage". → {"WHAT": […]} */
 int umbra_list(struct umbra_client *client, const char *what, char **ret_json);
 int umbra_show(struct umbra_client *client, const char *id, char **ret_json); /* set or shadow: id, prefix or label */
 int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t count, char **ret_json);
@@ -99,7 +99,10 @@ int umbra_set_add_path(struct umbra_set *set, const char *path);
  *   "persistent"     "yes"                            "read-write"    "yes"
  *   "repair"         "no": writers do not change their files in the shadow copies (default: those that want to do)
  *   "scope"          "paths": only the paths are needed, not their whole volumes
- *   "backup-type"    "full" | "incremental" | "differential" | "copy" (told to writers; default copy)
+ *   "component"      this component of a writer is backed up ("WRITER:NAME", "WRITER/INSTANCE:NAME"); may be given
+ * again. Then writers of whom nothing is selected take no part, and the paths of what is are the set's as if added
+ *   "partial-files"  "yes": this requester can save parts of files, as writers answer them (told to writers; default
+ * no) "backup-type"    "full" | "incremental" | "differential" | "copy" | "log" (told to writers; default copy)
  *   "components"     JSON, see docs/DOCUMENTS.md: previous backup stamps a writer and component, told to writers
  */
 int umbra_set_option(struct umbra_set *set, const char *name, const char *value);
@@ -126,6 +129,10 @@ int umbra_set_open_shadow(struct umbra_set *set, size_t index);
 /* The same for one path of the live system, as it was: a file or directory of the set's volumes, open for reading. */
 int umbra_set_open_path(struct umbra_set *set, const char *path);
 
+/* How the backup of a selected component went, and of what came with it; the others are as umbra_set_complete() says.
+ * Before that. */
+int umbra_set_component_succeeded(struct umbra_set *set, const char *component, int succeeded);
+
 /* Tells the writers how the backup went (backup-complete). Once. */
 int umbra_set_complete(struct umbra_set *set, int succeeded);
 
@@ -141,14 +148,33 @@ void umbra_set_free(struct umbra_set *set); /* NULL is fine. Auto-release sets g
 /* ---- restore ---- */
 /*
  * Tells the writers named in components (JSON, the backup components document of the backup) "pre-restore" or
- * "post-restore". *ret_json (may be NULL): what each answered.  The document's "restore" says what comes back, and where:
- * {"to": ROOT}: not to where it came from; only writers that know of new targets are told.  {"paths": […]}: only these;
- * only writers that have files at, below or above them are told.  Who was told pre-restore is owed post-restore, also
- * when another one refused.
+ * "post-restore". *ret_json (may be NULL): what each answered.  The document's "restore" says what comes back, and
+ * where:
+ * {"to": ROOT}: not to where it came from; only writers that know of new targets are told.  {"paths": […]}: only
+ * these; only writers that have files at, below or above them are told.  {"components": [{"writer", "instance",
+ * "name"}]}: only these.
+ * {"succeeded": false} at post-restore; {"more": true}: another restore follows, do not recover yet; {"options":
+ * {NAME: text}}.  Who was told pre-restore is owed post-restore, also when another one refused.
  */
 int umbra_restore_event(struct umbra_client *client, const char *event, const char *components, char **ret_json);
 
-/* ---- writers ---- */
+/* ---- writers and their components ---- */
+/*
+ * Asks all writers who they are. *ret_json (caller frees): {"writers": [as umbra_list("writers")], "components": […],
+ * "missing": […]}, as docs/DOCUMENTS.md has it. components: what is to be selected, by name as option "component"
+ * takes it; each component's "selected" then says how it comes in (explicit, implicit, required, dependency), or
+ * null. missing: what a selected one depends on and is not there. -ENOENT: there is none of that name; -EINVAL: it
+ * cannot be selected by itself.
+ */
+int umbra_gather(struct umbra_client *client, const char *const *components, size_t count, char **ret_json);
+
+/*
+ * The same for a restore: of document, a saved backup components document (its "writers"), without asking anybody.
+ * What came into the backup with another component comes back alone only if its writer made it
+ * "selectable_for_restore".
+ */
+int umbra_select_saved(struct umbra_client *client, const char *document, const char *const *components, size_t count,
+                       char **ret_json);
 /*
  * Leads the instances of a writer through a whole set, of which no shadow copy is made. *ret_json (may be NULL; caller frees):
  * {"hold_ms", "freeze_ms", "writers": [as in umbra_set_document(), with "timings_ms": {EVENT: …}]}. 1: one of them failed.

@@ -69,11 +69,33 @@ int umbra_writer_main(const struct umbra_writer *writer, int argc, char **argv);
 struct umbra_writer_instance *umbra_writer_list_add(struct umbra_writer_list *list, const char *instance,
                                                     enum umbra_writer_level level);
 
-/* Strings are copied. A component comes to be with its first files or excludes. path is absolute, any bytes. */
+/*
+ * Strings are copied. A component comes to be with the first that is said of it. path is absolute, any bytes.  "a/b"
+ * lies below "a", and comes into a backup with it (umbra-writers(7), COMPONENTS).
+ */
 void umbra_writer_instance_add_files(struct umbra_writer_instance *instance, const char *component, const char *path,
                                      const char *pattern, int recursive);
 void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, const char *component,
                                        const char *path, const char *pattern);
+
+/* Files that are not to be in the shadow copy: removed from it after post_snapshot, where it can be repaired; and in
+ * no backup. */
+void umbra_writer_instance_add_shadow_exclude(struct umbra_writer_instance *instance, const char *component,
+                                              const char *path, const char *pattern, int recursive);
+
+/* Whether requesters may choose it by itself: for a backup (default: they may), and for a restore if it came with
+ * another one (they may not). */
+void umbra_writer_instance_set_selectable(struct umbra_writer_instance *instance, const char *component,
+                                          int for_backup, int for_restore);
+
+/* What is useless without another writer's component: both are backed up together. on_instance NULL: of whatever
+ * instance. */
+void umbra_writer_instance_add_dependency(struct umbra_writer_instance *instance, const char *component,
+                                          const char *writer, const char *on_instance, const char *on_component);
+
+/* As umbra_writer_instance_set_restore(), of one component. */
+void umbra_writer_instance_set_component_restore(struct umbra_writer_instance *instance, const char *component,
+                                                 const char *method);
 
 /* How it is restored: "if-not-there", "stop-restore-start" with the systemd unit that is stopped and started, … */
 void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, const char *method,
@@ -106,6 +128,41 @@ const char *umbra_writer_document(const struct umbra_writer_session *s);
  * survive a crash need not be stopped.
  */
 int umbra_writer_set_is_whole(const struct umbra_writer_session *s);
+
+/* "full", "incremental", "differential", "copy", "log": only after full and incremental may a log be cut off (at
+ * backup_complete). */
+const char *umbra_writer_backup_type(const struct umbra_writer_session *s);
+
+/* Whether a component is to be backed up: all are, unless the requester has chosen. */
+int umbra_writer_component_is_selected(const struct umbra_writer_session *s, const char *component);
+
+/*
+ * A backup stamp: kept with the backup, given back when another one goes on from it. To be set up to post_snapshot.
+ * -ENOMEM.  previous: of the backup that this one goes on from; NULL: none. The session's until the next event.
+ */
+int umbra_writer_set_stamp(struct umbra_writer_session *s, const char *component, const char *stamp);
+const char *umbra_writer_previous_stamp(const struct umbra_writer_session *s, const char *component);
+
+/*
+ * If the requester can save parts of files: these ranges ("OFFSET:LENGTH,…", bytes) are all that has to be saved of a
+ * file. metadata, for the restore, may be NULL. Up to post_snapshot. -EINVAL, -ENOMEM.
+ */
+int umbra_writer_partial_files_are_saved(const struct umbra_writer_session *s);
+int umbra_writer_add_partial_file(struct umbra_writer_session *s, const char *component, const char *path,
+                                  const char *ranges, const char *metadata);
+
+/* At backup_complete: whether this component's backup succeeded. */
+int umbra_writer_component_succeeded(const struct umbra_writer_session *s, const char *component);
+
+/* At a restore: whether a component comes back; at post_restore whether all did; whether more follows, so that
+ * recovery has to wait. */
+int umbra_writer_restores_component(const struct umbra_writer_session *s, const char *component);
+int umbra_writer_restore_succeeded(const struct umbra_writer_session *s);
+int umbra_writer_more_restores(const struct umbra_writer_session *s);
+
+/* At a restore: an option of the requester's, as "authoritative" or "roll-forward"; NULL: not given. The session's.
+ */
+const char *umbra_writer_restore_option(const struct umbra_writer_session *s, const char *name);
 
 /* Where a path of the live system is in the shadow copies that are mounted for repairs; NULL: nowhere. free(). */
 char *umbra_writer_shadow_path(const struct umbra_writer_session *s, const char *path);

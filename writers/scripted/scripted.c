@@ -21,12 +21,35 @@
 
 static json_t *script; /* for the life of the process */
 
+static void add_relations(struct umbra_writer_instance *instance, const char *name, const json_t *component) {
+  size_t i;
+  const json_t *one;
+  const char *method = json_get_string_or(component, "restore_method", NULL);
+  if (json_object_get(component, "selectable") || json_object_get(component, "selectable_for_restore"))
+    umbra_writer_instance_set_selectable(instance, name, json_get_boolean_or(component, "selectable", true),
+                                         json_get_boolean_or(component, "selectable_for_restore", false));
+  json_array_foreach(json_object_get(component, "dependencies"), i, one) {
+    umbra_writer_instance_add_dependency(instance, name, json_get_string_or(one, "writer", ""),
+                                         json_get_string_or(one, "instance", NULL),
+                                         json_get_string_or(one, "component", ""));
+  }
+  json_array_foreach(json_object_get(component, "shadow_excludes"), i, one) {
+    CLEANUP_FREE char *path = NULL;
+    if (json_path_value(json_object_get(one, "path"), &path) >= 0)
+      umbra_writer_instance_add_shadow_exclude(instance, name, path, json_get_string_or(one, "pattern", "*"),
+                                               json_get_boolean_or(one, "recursive", true));
+  }
+  if (method)
+    umbra_writer_instance_set_component_restore(instance, name, method);
+}
+
 static void add_component(struct umbra_writer_instance *instance, const json_t *component) {
   static const struct {
     const char *key;
     bool files;
   } lists[] = {{"files", true}, {"excludes", false}};
   const char *name = json_get_string_or(component, "name", "component");
+  add_relations(instance, name, component);
   for (size_t k = 0; k < sizeof lists / sizeof lists[0]; k++) {
     size_t i;
     const json_t *set;
@@ -75,6 +98,46 @@ static void note(const struct umbra_writer_session *s, const char *event) {
     (void)dprintf(fd, "%s %s %s %d\n", event, umbra_writer_instance_name(s), umbra_writer_key(s), (int)getpid());
 }
 
+/* What the library tells of each component, in the log. */
+static void note_components(const struct umbra_writer_session *s, const json_t *told) {
+  const char *path = json_get_string_or(script, "log", NULL);
+  CLEANUP_CLOSE int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+  size_t i;
+  const json_t *name;
+  json_array_foreach(json_object_get(told, "ask"), i, name) {
+    const char *component = json_string_value(name), *stamp = umbra_writer_previous_stamp(s, component),
+               *option = umbra_writer_restore_option(s, "option");
+    (void)dprintf(fd,
+                  "asked %s %s type=%s selected=%d stamp=%s partial=%d succeeded=%d restores=%d restored=%d more=%d "
+                  "option=%s\n",
+                  umbra_writer_instance_name(s), component, umbra_writer_backup_type(s),
+                  umbra_writer_component_is_selected(s, component), stamp ? stamp : "-",
+                  umbra_writer_partial_files_are_saved(s), umbra_writer_component_succeeded(s, component),
+                  umbra_writer_restores_component(s, component), umbra_writer_restore_succeeded(s),
+                  umbra_writer_more_restores(s), option ? option : "-");
+  }
+}
+
+/* Stamps and partial files of the script, as answers of the event. */
+static int answer_components(struct umbra_writer_session *s, const json_t *told) {
+  size_t i;
+  const char *component;
+  const json_t *one;
+  json_t *stamp;
+  int r = 0;
+  json_object_foreach(json_object_get(told, "stamps"), component, stamp) {
+    if (r >= 0)
+      r = umbra_writer_set_stamp(s, component, json_string_value(stamp));
+  }
+  json_array_foreach(json_object_get(told, "partial_files"), i, one) {
+    if (r >= 0)
+      r = umbra_writer_add_partial_file(s, json_get_string_or(one, "component", ""),
+                                        json_get_string_or(one, "path", ""), json_get_string_or(one, "ranges", ""),
+                                        json_get_string_or(one, "metadata", NULL));
+  }
+  return r;
+}
+
 static void wait_ms(json_int_t ms) {
   struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * NS_PER_MS};
   while (nanosleep(&left, &left) < 0 && errno == EINTR)
@@ -92,6 +155,10 @@ static const json_t *scripted(const struct umbra_writer_session *s, const char *
 static int act(struct umbra_writer_session *s, const char *event) {
   const json_t *told = scripted(s, event);
   note(s, event);
+  note_components(s, told);
+  int r = answer_components(s, told);
+  if (r < 0)
+    return umbra_writer_fail(s, r, "the script's stamps or partial files are wrong: %s", strerror(-r));
   const char *answer = json_get_string_or(told, "answer", NULL), *raw = json_get_string_or(told, "raw", NULL);
   if (answer)
     umbra_writer_answer(s, "said", answer);
