@@ -244,7 +244,9 @@ int writer_environment(const struct writer *w, const char *set_id, const char *e
     r = append_variable(environment, "UMBRA_EVENT", event);
   if (r >= 0 && w->instance)
     r = append_variable(environment, "UMBRA_INSTANCE", w->instance);
-  return r >= 0 && key ? append_variable(environment, "UMBRA_KEY", key) : r;
+  /* One variable has room for 128 KiB, all together for a few MiB; a session is told the whole key in its line. */
+  bool fits = key && strlen(key) <= WRITER_KEY_BYTES_MAX;
+  return r >= 0 && fits ? append_variable(environment, "UMBRA_KEY", key) : r;
 }
 
 /* A descriptor of its own on the document, so that calls side by side do not share an offset. */

@@ -301,6 +301,8 @@ static int compose(struct writer_session *s, const struct writer *w, enum writer
   s->line = NULL;
   s->line_written_bytes = s->line_bytes = 0;
   CLEANUP_JSON json_t *own = writer_describe(w);
+  if (json_object_get(w->metadata, "key"))
+    (void)json_object_set(own, "key", json_object_get(w->metadata, "key"));
   FILE *out = open_memstream(&s->line, &s->line_bytes);
   if (!out)
     return error_errno(err, "telling a writer %s", writer_event_name(event));

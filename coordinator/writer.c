@@ -274,6 +274,13 @@ static void take_document(struct writer *w, json_t *document) {
                 strchr(key, '.') ? "a whole number of milliseconds" : "an object");
     return;
   }
+  if (!json_get_boolean_or(document, "session", false) &&
+      json_string_length(json_object_get(document, "key")) > WRITER_KEY_BYTES_MAX) {
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_LIMIT,
+                "metadata document of '%s': 'key' is longer than %d KiB, which only a session can be told", w->path,
+                WRITER_KEY_BYTES_MAX / 1024);
+    return;
+  }
   char *copy = strdup(name), *instance_copy = instance ? strdup(instance) : NULL;
   if (!copy || (instance && !instance_copy)) {
     free(copy);

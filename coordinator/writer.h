@@ -45,6 +45,7 @@ enum {
   WRITERS_SAID_BYTES_MAX =
       16 * 1024 * 1024, /* all metadata documents and answers of a set: it has to be read again */
   WRITER_DOCUMENT_DEPTH_MAX = 64,
+  WRITER_KEY_BYTES_MAX = 64 * 1024, /* of one that is no session: it comes by the environment */
 };
 
 struct writer {

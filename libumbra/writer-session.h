@@ -14,7 +14,7 @@
 struct umbra_writer_session {
   const struct umbra_writer *writer;
   const char *instance, *key, *set_id; /* of the environment */
-  char *saved_key;                     /* at a restore: the backup's, what key is then; NULL */
+  char *saved_key;                     /* what key is then: a session's from its line, at a restore the backup's; NULL */
   json_t *document;                    /* of the present event; NULL */
   json_t *own;                         /* what umbra knows of this instance; NULL */
   char *document_text;

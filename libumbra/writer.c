@@ -313,6 +313,9 @@ static int handle_line(struct umbra_writer_session *s, const char *line, size_t 
   const char *event = json_get_string_or(told, "event", "");
   json_decref(s->own);
   s->own = json_incref(json_object_get(told, "writer"));
+  /* The environment has only a short one. */
+  if (!s->saved_key && json_path_value(json_object_get(s->own, "key"), &s->saved_key) == 0)
+    s->key = s->saved_key;
   /* Whoever has aborted by itself has nothing left to thaw. */
   r = strcmp(event, "thaw") == 0 && s->thaw_by_ns == 0 ? fail_overdue(s)
                                                        : perform(s, event, json_get_integer_or(told, "limit_ms", 0));

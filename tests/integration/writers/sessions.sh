@@ -181,6 +181,26 @@ late
 [ "$(jq -r .result "$WORK/late.out" | tr '\n' ' ')" = "done done failed done " ] || fail "it answered: $(cat "$WORK/late.out")"
 jq -s '.[2].message' "$WORK/late.out" | grep -q "longer than its limit" || fail "it answered: $(cat "$WORK/late.out")"
 
+# A key that the environment has no room for comes with the session's line; who has no session has no way to get it.
+rm -f "$LOG"
+script '{}'
+jq '.instances |= [.[0] | .key = "k" * 300000 + " end"]' "$UMBRA_CONFIG_DIR/writers/scripted.json" >"$WORK/scripted.json"
+mv "$WORK/scripted.json" "$UMBRA_CONFIG_DIR/writers/scripted.json"
+expect_status 0 "$UMBRA" --quiet create --provider null --require application "$WORK/v"
+[ "$(grep '^freeze' "$LOG" | wc -c)" -gt 300000 ] && grep -q '^freeze one k*k end ' "$LOG" || fail "the long key did not come back: $(cut -c1-100 "$LOG")"
+cat >"$UMBRA_CONFIG_DIR/writers.d/long" <<'SCRIPT'
+#!/bin/sh
+[ "$1" != identify ] || printf '{"name": "long", "key": "%s"}' "$(head -c 65537 /dev/zero | tr '\0' k)"
+SCRIPT
+chmod 755 "$UMBRA_CONFIG_DIR/writers.d/long"
+expect_status 3 "$UMBRA" --quiet create --provider null "$WORK/v"
+expect_output "'key' is longer than 64 KiB, which only a session can be told"
+sed -i 's/65537/65536/' "$UMBRA_CONFIG_DIR/writers.d/long"
+expect_status 0 "$UMBRA" --quiet create --provider null "$WORK/v"
+rm "$UMBRA_CONFIG_DIR/writers.d/long"
+"$UMBRA" --quiet delete --all >/dev/null
+script '{}'
+
 # A restore brings the key that the backup was made with, whatever identify says now.
 script '{}'
 "$UMBRA" --quiet backup --provider clone --to "$WORK/backups" "$WORK/v" || fail "backup: status $?"
