@@ -49,11 +49,22 @@ void umbra_writer_instance_add_files(struct umbra_writer_instance *instance, con
                                                                        "pattern", pattern, "recursive", recursive));
 }
 
+static void add_exclude(struct umbra_writer_instance *instance, const char *component, const char *path,
+                        const char *pattern, bool recursive) {
+  json_t *one = instance ? component_of(document_of(instance), component) : NULL;
+  (void)json_array_append_new(
+      json_object_get(one, "excludes"),
+      json_pack("{s:o, s:s, s:b}", "path", json_path(path), "pattern", pattern, "recursive", recursive));
+}
+
 void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, const char *component,
                                        const char *path, const char *pattern) {
-  json_t *one = instance ? component_of(document_of(instance), component) : NULL;
-  (void)json_array_append_new(json_object_get(one, "excludes"), json_pack("{s:o, s:s, s:b}", "path", json_path(path),
-                                                                          "pattern", pattern, "recursive", true));
+  add_exclude(instance, component, path, pattern, true);
+}
+
+void umbra_writer_instance_add_direct_exclude(struct umbra_writer_instance *instance, const char *component,
+                                              const char *path, const char *pattern) {
+  add_exclude(instance, component, path, pattern, false);
 }
 
 void umbra_writer_instance_add_shadow_exclude(struct umbra_writer_instance *instance, const char *component,

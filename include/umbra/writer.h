@@ -78,6 +78,10 @@ void umbra_writer_instance_add_files(struct umbra_writer_instance *instance, con
 void umbra_writer_instance_add_exclude(struct umbra_writer_instance *instance, const char *component,
                                        const char *path, const char *pattern);
 
+/* The same of files directly in path, as the one above is of all that is below it. */
+void umbra_writer_instance_add_direct_exclude(struct umbra_writer_instance *instance, const char *component,
+                                              const char *path, const char *pattern);
+
 /* Files that are not to be in the shadow copy: removed from it after post_snapshot, where it can be repaired; and in
  * no backup. */
 void umbra_writer_instance_add_shadow_exclude(struct umbra_writer_instance *instance, const char *component,

@@ -55,7 +55,7 @@ static int add_instance(struct umbra_writer_list *list, const struct server *s, 
     const struct database *d = &s->databases.list[i];
     umbra_writer_instance_add_files(one, d->name, d->directory, "data.mdb", 0);
     /* Of processes that run: whoever opens the database first makes it anew. */
-    umbra_writer_instance_add_exclude(one, d->name, d->directory, "lock.mdb");
+    umbra_writer_instance_add_direct_exclude(one, d->name, d->directory, "lock.mdb");
   }
   return 0;
 }

@@ -59,8 +59,8 @@ static int add_instance(struct umbra_writer_list *list, const struct instance *i
   if (append && i->appends)
     umbra_writer_instance_add_files(one, "data", append, "*", 0);
   /* What a save or a rewrite under way leaves is nothing's beginning. */
-  umbra_writer_instance_add_exclude(one, "data", i->directory, "temp-*.rdb");
-  umbra_writer_instance_add_exclude(one, "data", i->directory, "temp-*.aof");
+  umbra_writer_instance_add_direct_exclude(one, "data", i->directory, "temp-*.rdb");
+  umbra_writer_instance_add_direct_exclude(one, "data", i->directory, "temp-*.aof");
   return 0;
 }
 

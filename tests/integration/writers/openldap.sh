@@ -92,9 +92,11 @@ jq -e '(.["not-held"] | test("first.: a transaction of somebody does not end")) 
 kill_and_wait "$HOLDER"
 openldap_goes_on
 
+install -D /dev/null "$DATA/first/below/lock.mdb"
 "$UMBRA" --quiet backup --require application "$DATA" --to "$WORK/backup" >/dev/null || fail "backup"
 "$UMBRA" --quiet restore "$WORK/backup" --to "$WORK/new" >"$WORK/output" 2>&1 || fail "restore to a new place: $(cat "$WORK/output")"
 openldap_check "$WORK/new$DATA"
+[ -e "$WORK/new$DATA/first/below/lock.mdb" ] && [ ! -e "$WORK/new$DATA/first/lock.mdb" ] || fail "what is left out, or is not: $(find "$WORK/new$DATA/first")"
 
 # In place: not while the server runs.
 expect_status 1 "$UMBRA" restore "$WORK/backup"
