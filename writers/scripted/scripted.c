@@ -25,9 +25,9 @@ static void add_relations(struct umbra_writer_instance *instance, const char *na
   size_t i;
   const json_t *one;
   const char *method = json_get_string_or(component, "restore_method", NULL);
-  if (json_object_get(component, "selectable") || json_object_get(component, "selectable_for_restore"))
-    umbra_writer_instance_set_selectable(instance, name, json_get_boolean_or(component, "selectable", true),
-                                         json_get_boolean_or(component, "selectable_for_restore", false));
+  /* In any case: one without files is there, too. */
+  umbra_writer_instance_set_selectable(instance, name, json_get_boolean_or(component, "selectable", true),
+                                       json_get_boolean_or(component, "selectable_for_restore", false));
   json_array_foreach(json_object_get(component, "dependencies"), i, one) {
     umbra_writer_instance_add_dependency(instance, name, json_get_string_or(one, "writer", ""),
                                          json_get_string_or(one, "instance", NULL),
@@ -138,6 +138,23 @@ static int answer_components(struct umbra_writer_session *s, const json_t *told)
   return r;
 }
 
+/* As a database does: a log is cut off when what is in it has been saved, by a backup that others go on from. */
+static bool may_cut_log(const struct umbra_writer_session *s, const char *component) {
+  const char *type = umbra_writer_backup_type(s);
+  return strcmp(type, "copy") != 0 && strcmp(type, "differential") != 0 &&
+         umbra_writer_component_succeeded(s, component);
+}
+
+/* What the script does to files; of one that is not there nothing is said. */
+static void change_files(const struct umbra_writer_session *s, const json_t *told) {
+  size_t i;
+  const json_t *path;
+  const char *log = json_get_string_or(told, "cut_log", NULL);
+  json_array_foreach(json_object_get(told, "delete"), i, path) { (void)unlink(json_string_value(path)); }
+  if (log && may_cut_log(s, json_get_string_or(told, "component", "")))
+    (void)truncate(log, 0);
+}
+
 static void wait_ms(json_int_t ms) {
   struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * NS_PER_MS};
   while (nanosleep(&left, &left) < 0 && errno == EINTR)
@@ -156,6 +173,7 @@ static int act(struct umbra_writer_session *s, const char *event) {
   const json_t *told = scripted(s, event);
   note(s, event);
   note_components(s, told);
+  change_files(s, told);
   int r = answer_components(s, told);
   if (r < 0)
     return umbra_writer_fail(s, r, "the script's stamps or partial files are wrong: %s", strerror(-r));
