@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 : "${WORK:?functions.sh comes first}"
 requires_program dbus-daemon busctl jq setpriv
-UMBRAD=$BUILD/umbrad
+UMBRAD=$BUILD/umbrad CLIENT=$BUILD/tests/bus-client
 UMBRA_NAME=org.umbra.Umbra1 MANAGER=/org/umbra/Umbra1
 BUS_SOCKET=$WORK/bus
 export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$BUS_SOCKET
