@@ -26,6 +26,7 @@ start_bus() {
   </policy>
   <limit name="max_connections_per_user">4096</limit>
   <limit name="max_completed_connections">4096</limit>
+  <limit name="max_replies_per_connection">4096</limit>
 </busconfig>
 XML
   dbus-daemon --config-file="$WORK/bus.conf" --nofork --nopidfile 2>"$WORK/bus.log" &
@@ -70,7 +71,7 @@ property() { bus get-property "$UMBRA_NAME" "$1" "$UMBRA_NAME.$2" "$3" | jq -r '
 set_of_id() { echo "$MANAGER/set/${1//-/}"; }
 shadow_of_id() { echo "$MANAGER/shadow/${1//-/}"; }
 sets_on_bus() { manage ListSets | jq -r '.data[0][][0]'; }
-as_user() { local user=$1; shift; setpriv --reuid="$user" --regid="$user" --init-groups "$@"; }
+as_user() { local user=$1; shift; setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups "$@"; }
 # refused ERROR COMMAND...: it fails, and names that error of umbra's
 refused() {
   local error=$1; shift

@@ -1,0 +1,17 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# This test fuzzes what umbrad's host reads from the process on the bus, with coverage by libFuzzer, under the address and undefined behaviour sanitizers, for
+# UMBRA_FUZZ_SECONDS (default 60).
+# timeout: 900
+. "$(dirname "$0")/../lib/functions.sh"
+requires_program clang pkg-config
+
+read -ra libraries < <(pkg-config --cflags --libs jansson libsystemd)
+cd "$TOP"
+clang -std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
+  -I. -Iinclude -o "$WORK/fuzz-request" tests/fuzz/fuzz-request.c daemon/lines.c daemon/request.c common/error.c common/fd.c common/id.c \
+  common/json.c "${libraries[@]}" || fail "the fuzzer was not built"
+mkdir "$WORK/corpus"
+"$WORK/fuzz-request" -max_total_time="${UMBRA_FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 \
+  "$WORK/corpus" tests/fuzz/corpus/request >"$WORK/log" 2>&1 || { tail -n 60 "$WORK/log"; fail "see above"; }
+grep -E 'number_of_executed_units|^#.*DONE' "$WORK/log"
