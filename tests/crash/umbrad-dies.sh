@@ -17,6 +17,7 @@ start_umbrad
 
 kept=$(create_set 3 wait b true provider s files persistent b true "$WORK/kept")
 mkfifo "$WORK/ask"
+: >"$WORK/answers"
 "$UMBRA" run --provider files --of "$WORK/kept" -- sh -c 'while read -r line && [ "$line" != end ]; do cat "$1/file"; done' - "$WORK/kept" <"$WORK/ask" >"$WORK/answers" 2>"$WORK/run.err" &
 RUN_PID=$!
 cleanup_fn kill_and_wait "$RUN_PID"
