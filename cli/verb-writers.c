@@ -9,9 +9,20 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct table_column list_columns[] = {
-    {"name", "WRITER", false}, {"instance", "INSTANCE", false}, {"level", "LEVEL", false}, {"kind", "KIND", false},
-    {"state", "STATE", false}, {"failure", "FAILURE", false},   {"path", "PROGRAM", false}};
+static const struct table_column list_columns[] = {{"name", "WRITER", false},
+                                                   {"instance", "INSTANCE", false},
+                                                   {"level", "LEVEL", false},
+                                                   {"kind", "KIND", false},
+                                                   {"state", "STATE", false},
+                                                   {"pid", "PID", false},
+                                                   {"unit", "UNIT", false},
+                                                   {"failure", "FAILURE", false},
+                                                   {"last_failure.when", "LAST FAILED", false},
+                                                   {"last_failure.failure", "LAST FAILURE", false},
+                                                   {"path", "PROGRAM", false}};
+
+static const struct table_column limit_columns[] = {
+    {"event", "EVENT", false}, {"limit_ms", "LIMIT MS", false}, {"set", "SET", false}};
 
 static const struct table_column test_columns[] = {{"name", "WRITER", false},
                                                    {"instance", "INSTANCE", false},
@@ -66,6 +77,21 @@ static int disable(struct cli *cli, const char *name) {
   return umbra_writer_enable(cli->client, name, 0) < 0 ? cli_failed(cli, "disabling writer '%s'", name) : STATUS_DONE;
 }
 
+static int timeouts(struct cli *cli, const char *name, const char *const *changes, size_t count) {
+  char *text = NULL;
+  if (umbra_writer_timeouts(cli->client, name, changes, count, &text) < 0)
+    return cli_failed(cli, count > 0 ? "setting timeouts of writer '%s'" : "reading timeouts of writer '%s'", name);
+  CLEANUP_JSON json_t *document = cli_parse(text);
+  if (cli->json) {
+    cli_print_json(document);
+    return STATUS_DONE;
+  }
+  return table_print(json_object_get(document, "limits"), limit_columns,
+                     sizeof limit_columns / sizeof limit_columns[0]) < 0
+             ? STATUS_FAILED
+             : STATUS_DONE;
+}
+
 static int run_writers(struct cli *cli, int argc, char **argv) {
   static const struct {
     const char *name;
@@ -74,16 +100,18 @@ static int run_writers(struct cli *cli, int argc, char **argv) {
   const char *what = optind < argc ? argv[optind] : "list";
   if (strcmp(what, "list") == 0 && argc - optind <= 1)
     return list(cli);
+  if (strcmp(what, "timeouts") == 0 && argc - optind >= 2)
+    return timeouts(cli, argv[optind + 1], (const char *const *)argv + optind + 2, (size_t)(argc - optind - 2));
   for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
     if (strcmp(acts[i].name, what) == 0)
       return argc - optind == 2 ? acts[i].act(cli, argv[optind + 1])
                                 : cli_usage(&verb_writers, "%s which writer?", what);
-  return cli_usage(&verb_writers, "list, or test, enable or disable and a writer");
+  return cli_usage(&verb_writers, "list, or test, timeouts, enable or disable and a writer");
 }
 
 const struct verb verb_writers = {
     .name = "writers",
-    .usage = "[list] | test NAME | enable NAME | disable NAME",
+    .usage = "[list] | test NAME | timeouts NAME [EVENT=MS…] | enable NAME | disable NAME",
     .summary = "who is told when shadow copies are made",
     .run = run_writers,
 };

@@ -6,6 +6,8 @@
  */
 #include "coordinator/set.h"
 
+#include "coordinator/writer-limits.h"
+
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -22,14 +24,7 @@ enum { GUARDIAN_GRACE_MS = 1000 };
 static bool takes_part(const struct writer *w) { return w->involved && !writer_failed(w); }
 
 static int64_t call_limit_ms(const struct set *s, const struct writer *w, enum writer_event event) {
-  const struct coordinator_limits *l = &s->coordinator->limits;
-  int64_t admin_ms = event == WRITER_FREEZE ? l->freeze_ms : l->prepare_ms;
-  /* A writer that hangs is not waited for longer than it may hold everybody up. */
-  if (event == WRITER_THAW || event == WRITER_ABORT)
-    return l->freeze_ms;
-  int64_t own_ms = event == WRITER_FREEZE ? w->freeze_limit_ms : w->prepare_limit_ms;
-  /* A writer may ask for less. */
-  return own_ms > 0 && own_ms < admin_ms ? own_ms : admin_ms;
+  return writer_limit_ms(w, event, &s->coordinator->limits);
 }
 
 static void on_called(struct writer *w, enum writer_event event, void *context);

@@ -2,6 +2,8 @@
 /* A set's life: one event after the other through the table of set-states.c, each state's action in its turn. */
 #include "coordinator/set.h"
 
+#include "coordinator/writer-failures.h"
+
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/id.h"
@@ -230,6 +232,9 @@ static int run_to_rest(struct set *s, struct umbra_error *err) {
       set_handle(s, SET_EVENT_FAILED);
     }
   }
+  struct umbra_error not_kept = {0};
+  if (writer_failures_keep(s->coordinator->state_dir, s->id, s->writers, s->writer_count, &not_kept) < 0)
+    log_warning("%s", not_kept.message);
   if (s->state == SET_FAILED) {
     if (err)
       *err = s->error;

@@ -2,6 +2,7 @@
 #include "coordinator/writer.h"
 
 #include "coordinator/components.h"
+#include "coordinator/writer-limits.h"
 #include "coordinator/writer-session.h"
 
 #include "common/cleanup.h"
@@ -64,6 +65,7 @@ void writer_fail(struct writer *w, enum writer_event event, enum umbra_reason re
     return; /* the first failure is the cause */
   w->state = failed_names[event];
   w->reason = reason;
+  w->failed_ns = clock_realtime_ns();
   va_list args;
   va_start(args, format);
   (void)vsnprintf(w->failure, sizeof w->failure, format, args);
@@ -203,6 +205,12 @@ static int find_in(const char *parent, const char *folder, const char *override_
   return r;
 }
 
+static void load_limits(const char *config_dir, struct writer *w) {
+  struct umbra_error err = {0};
+  if (config_dir && writer_limits_load(config_dir, strrchr(w->path, '/') + 1, w->limits_ms, &err) < 0)
+    writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "%s", err.message);
+}
+
 int writers_find(const char *libexec_dir, const char *config_dir, struct writer ***ret, size_t *ret_count,
                  struct umbra_error *err) {
   struct found found = {0};
@@ -211,6 +219,8 @@ int writers_find(const char *libexec_dir, const char *config_dir, struct writer 
     r = find_in(config_dir, "writers.d", NULL, WRITER_EXEC, &found, err);
   if (r >= 0)
     r = find_in(config_dir, "fsfreeze-hook.d", NULL, WRITER_HOOK, &found, err);
+  for (size_t i = 0; i < found.count && r >= 0; i++)
+    load_limits(config_dir, found.list[i]);
   if (r < 0) {
     writers_free(found.list, found.count);
     return r;
@@ -327,6 +337,7 @@ static struct writer *writer_again(const struct writer *w) {
     return NULL;
   free(again->path);
   again->path = strdup(w->path);
+  memcpy(again->limits_ms, w->limits_ms, sizeof again->limits_ms);
   if (again->path)
     return again;
   writer_free(again);

@@ -60,7 +60,8 @@ struct writer {
   bool whole;                     /* all its files are on volumes of the set */
   json_t *instances;              /* what identify printed as an array, until writers_spread(); NULL */
   struct writer_session *session; /* of a WRITER_SESSION, from its first event on; NULL */
-  int64_t freeze_limit_ms, prepare_limit_ms; /* 0: the coordinator's */
+  int64_t freeze_limit_ms, prepare_limit_ms; /* what it asks for; 0: the coordinator's */
+  int64_t limits_ms[WRITER_EVENT_MAX];       /* what the admin has set for it (writer-limits.h); 0: nothing */
 
   json_t
       *selection; /* {component: how}, of a requester that has selected components (components.h); NULL: it has not */
@@ -73,6 +74,8 @@ struct writer {
   const char *state;                      /* "stable", "waiting-for-thaw", "failed-at-freeze"… static text */
   enum umbra_reason reason;               /* why it failed; UMBRA_REASON_NONE: it has not */
   char failure[WRITER_MESSAGE_BYTES_MAX]; /* the same in words */
+  int64_t failed_ns;                      /* realtime */
+  bool failure_kept;                      /* among those of writer-failures.h */
 
   /* The processes of past events, kept as zombies until writer_free() so that their group ids stay theirs: what they
    * left running in their groups is ended then. */

@@ -3,11 +3,14 @@
 #include "libumbra/handles.h"
 
 #include "coordinator/writer-call.h"
+#include "coordinator/writer-failures.h"
+#include "coordinator/writer-limits.h"
 
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/id.h"
 #include "common/json.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,8 +38,8 @@ static void wait_for_calls(struct restore *restore) {
 static int tell(struct restore *restore, struct writer *w, enum writer_event event, const char *set_id,
                 int document_fd) {
   struct coordinator *c = restore->client->coordinator;
-  int r = writer_call(w, event, c->loop, set_id, document_fd, c->limits.prepare_ms, on_called, restore, NULL,
-                      &restore->client->error);
+  int r = writer_call(w, event, c->loop, set_id, document_fd, writer_limit_ms(w, event, &c->limits), on_called,
+                      restore, NULL, &restore->client->error);
   restore->pending += r >= 0;
   return r;
 }
@@ -193,6 +196,10 @@ int umbra_restore_event(struct umbra_client *client, const char *event, const ch
   wait_for_calls(&restore);
   if (r >= 0)
     r = results(&restore, document, list);
+  struct umbra_error not_kept = {0};
+  if (writer_failures_keep(client->coordinator->state_dir, NULL, restore.writers, restore.writer_count, &not_kept) <
+      0)
+    log_warning("%s", not_kept.message);
   writers_free(restore.writers, restore.writer_count);
   if (ret_json && (r >= 0 || json_array_size(list) > 0)) {
     json_t *answer = json_pack("{s:O}", "writers", list);

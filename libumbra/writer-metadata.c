@@ -107,6 +107,13 @@ void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, c
                               json_pack("{s:s, s:s?}", "method", method, "service", service));
 }
 
+void umbra_writer_instance_set_process(struct umbra_writer_instance *instance, pid_t pid, const char *unit) {
+  if (instance && pid > 0)
+    (void)json_object_set_new(document_of(instance), "pid", json_integer(pid));
+  if (instance && unit)
+    (void)json_object_set_new(document_of(instance), "unit", json_path(unit));
+}
+
 void umbra_writer_instance_set_repairs(struct umbra_writer_instance *instance) {
   if (instance)
     (void)json_object_set_new(document_of(instance), "repairs", json_true());

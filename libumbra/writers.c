@@ -8,6 +8,8 @@
 
 #include "coordinator/components.h"
 #include "coordinator/writer-call.h"
+#include "coordinator/writer-failures.h"
+#include "coordinator/writer-limits.h"
 #include "libumbra/handles.h"
 
 #include "common/cleanup.h"
@@ -37,8 +39,9 @@ static int gather(struct umbra_client *client, struct writer ***ret, size_t *ret
     r = writers_find(UMBRA_LIBEXEC_DIR, c->config_dir, &writers, &count, &client->error);
   for (size_t i = 0; i < count && r >= 0; i++)
     if (writers[i]->kind == WRITER_EXEC && !writer_failed(writers[i])) {
-      r = writer_call(writers[i], WRITER_IDENTIFY, c->loop, "", -1, c->limits.prepare_ms, on_identified, &pending,
-                      NULL, &client->error);
+      r = writer_call(writers[i], WRITER_IDENTIFY, c->loop, "", -1,
+                      writer_limit_ms(writers[i], WRITER_IDENTIFY, &c->limits), on_identified, &pending, NULL,
+                      &client->error);
       pending += r >= 0;
     }
   while (pending > 0 && sd_event_run(c->loop, UINT64_MAX) >= 0)
@@ -50,16 +53,37 @@ static int gather(struct umbra_client *client, struct writer ***ret, size_t *ret
   return r;
 }
 
-static json_t *describe_all(struct writer *const *writers, size_t count) {
+/* What a writer says of itself, if it is of the type that it should have. */
+static json_t *said(const struct writer *w, const char *key, json_type type) {
+  json_t *value = json_object_get(w->metadata, key);
+  if (!value && strcmp(key, "unit") == 0)
+    value = json_object_get(json_object_get(w->metadata, "restore"), "service");
+  return value && json_typeof(value) == type ? json_incref(value) : json_null();
+}
+
+static json_t *describe(const struct writer *w, const json_t *failures) {
+  static const char *const kinds[] = {[WRITER_EXEC] = "exec", [WRITER_HOOK] = "hook", [WRITER_SESSION] = "session"};
+  json_t *one = writer_describe(w), *limits = json_object();
+  const json_t *last = writer_failures_find(failures, w->name, w->instance);
+  for (int i = 0; i < WRITER_EVENT_MAX; i++)
+    if (w->limits_ms[i] > 0)
+      (void)json_object_set_new(limits, writer_event_name((enum writer_event)i), json_integer(w->limits_ms[i]));
+  (void)json_object_set_new(one, "kind", json_string(kinds[w->kind]));
+  (void)json_object_set_new(one, "pid", said(w, "pid", JSON_INTEGER));
+  (void)json_object_set_new(one, "unit", said(w, "unit", JSON_STRING));
+  (void)json_object_set_new(one, "limits_ms", limits);
+  (void)json_object_set_new(one, "last_failure", last ? json_deep_copy(last) : json_null());
+  if (w->metadata)
+    (void)json_object_set(one, "metadata", w->metadata);
+  return one;
+}
+
+static json_t *describe_all(const struct umbra_client *client, struct writer *const *writers, size_t count) {
+  CLEANUP_JSON json_t *failures = NULL;
   json_t *list = json_array();
-  for (size_t i = 0; i < count; i++) {
-    json_t *one = writer_describe(writers[i]);
-    static const char *const kinds[] = {[WRITER_EXEC] = "exec", [WRITER_HOOK] = "hook", [WRITER_SESSION] = "session"};
-    (void)json_object_set_new(one, "kind", json_string(kinds[writers[i]->kind]));
-    if (writers[i]->metadata)
-      (void)json_object_set(one, "metadata", writers[i]->metadata);
-    (void)json_array_append_new(list, one);
-  }
+  (void)writer_failures_load(client->coordinator->state_dir, &failures, NULL);
+  for (size_t i = 0; i < count; i++)
+    (void)json_array_append_new(list, describe(writers[i], failures));
   return list;
 }
 
@@ -67,7 +91,7 @@ int writers_list(struct umbra_client *client, json_t **ret) {
   struct writer **writers = NULL;
   size_t count = 0;
   int r = gather(client, &writers, &count);
-  *ret = describe_all(writers, r < 0 ? 0 : count);
+  *ret = describe_all(client, writers, r < 0 ? 0 : count);
   writers_free(writers, count);
   return r;
 }
@@ -92,7 +116,7 @@ static int gather_and_select(struct umbra_client *client, char *const *wanted, j
   for (size_t i = 0; i < count && r >= 0 && wanted; i++)
     writers[i]->selection = components_of(selection, writers[i]->name, writers[i]->instance);
   if (r >= 0) {
-    *ret = json_pack("{s:o, s:O, s:O}", "writers", describe_all(writers, count), "components",
+    *ret = json_pack("{s:o, s:O, s:O}", "writers", describe_all(client, writers, count), "components",
                      json_object_get(selection, "components"), "missing", json_object_get(selection, "missing"));
     r = *ret ? 0 : error_code(&client->error, -ENOMEM, "gathering writers");
   }

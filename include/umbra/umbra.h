@@ -184,6 +184,12 @@ int umbra_writer_test(struct umbra_client *client, const char *name, char **ret_
 /* name: of the program in CONFIG/writers.d, or of one that came with umbra. What is disabled is not asked and takes no part. */
 int umbra_writer_enable(struct umbra_client *client, const char *name, int enable);
 
+/*
+ * How long the program of that name may take for each event, after changes ("EVENT=MS", "EVENT=default"; NULL with count 0) have been made
+ * to CONFIG/timeouts.d. *ret_json (may be NULL; caller frees): {"program", "limits": [{"event", "limit_ms", "set": "here" or "machine"}]}.
+ */
+int umbra_writer_timeouts(struct umbra_client *client, const char *name, const char *const *changes, size_t count, char **ret_json);
+
 /* ---- attached volumes ---- */
 /*
  * Attaches block device to umbra as name (letters, digits, "._-", at most 63): the volume is then used through *ret_path (/dev/umbra/NAME;

@@ -105,6 +105,9 @@ void umbra_writer_instance_set_component_restore(struct umbra_writer_instance *i
 void umbra_writer_instance_set_restore(struct umbra_writer_instance *instance, const char *method,
                                        const char *service);
 
+/* What runs it, for `umbra writers`: pid 0 and unit (of systemd) NULL: not known, or none. */
+void umbra_writer_instance_set_process(struct umbra_writer_instance *instance, pid_t pid, const char *unit);
+
 /* It may change its files in the shadow copy at post_snapshot. */
 void umbra_writer_instance_set_repairs(struct umbra_writer_instance *instance);
 

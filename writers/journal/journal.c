@@ -74,7 +74,8 @@ static void add_instance(struct umbra_writer_list *list, const char *namespace) 
   struct umbra_writer_instance *one =
       umbra_writer_list_add(list, namespace[0] ? namespace : system_name, UMBRA_WRITER_SYSTEM);
   umbra_writer_instance_set_key(one, namespace);
-  umbra_writer_instance_set_restore(one, "custom", unit);
+  umbra_writer_instance_set_restore(one, "custom", NULL);
+  umbra_writer_instance_set_process(one, 0, unit);
   umbra_writer_instance_add_files(one, "journal", directory, "*", 1);
 }
 

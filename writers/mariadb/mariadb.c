@@ -42,6 +42,7 @@ static int add_instance(struct umbra_writer_list *list, const struct instance *i
   if (!key)
     return -ENOMEM;
   umbra_writer_instance_set_key(one, key);
+  umbra_writer_instance_set_process(one, i->pid, i->unit);
   umbra_writer_instance_set_restore(one, "stop-restore-start", i->unit);
   for (char **directory = i->directories; *directory; directory++) {
     umbra_writer_instance_add_files(one, "data", *directory, "*", 1);

@@ -49,6 +49,7 @@ static int add_instance(struct umbra_writer_list *list, const struct server *s, 
   if (!key)
     return -ENOMEM;
   umbra_writer_instance_set_key(one, key);
+  umbra_writer_instance_set_process(one, s->pid, s->unit);
   umbra_writer_instance_set_restore(one, "stop-restore-start", s->unit);
   add_configuration(one, s);
   for (size_t i = 0; i < s->databases.count; i++) {

@@ -131,7 +131,8 @@ int restore_end(struct umbra_writer_session *s, const struct server *server) {
   bool elsewhere = umbra_writer_restores_elsewhere(s);
   int r = 0;
   for (size_t i = 0; i < server->databases.count && r == 0; i++)
-    if (comes_back(s, &server->databases.list[i]))
+    if (umbra_writer_restores_component(s, server->databases.list[i].name) &&
+        comes_back(s, &server->databases.list[i]))
       r = check_database(s, server, i, message);
   if (r == 0 && !elsewhere)
     r = check_configuration(s, server);

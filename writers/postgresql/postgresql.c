@@ -59,6 +59,7 @@ static int identify(struct umbra_writer_list *list) {
     const struct cluster *c = &clusters[i];
     struct umbra_writer_instance *instance = umbra_writer_list_add(list, c->name, UMBRA_WRITER_BACK_END);
     umbra_writer_instance_set_key(instance, c->data_directory);
+    umbra_writer_instance_set_process(instance, c->postmaster, c->unit);
     umbra_writer_instance_set_restore(instance, "stop-restore-start", c->unit);
     r = add_files(instance, c);
     if (c->postmaster > 0 && !c->socket_directory)

@@ -51,6 +51,7 @@ static int add_instance(struct umbra_writer_list *list, const struct instance *i
   if (!key || (i->append_directory && asprintf(&append, "%s/%s", i->directory, i->append_directory) < 0))
     return -ENOMEM;
   umbra_writer_instance_set_key(one, key);
+  umbra_writer_instance_set_process(one, i->pid, i->unit);
   umbra_writer_instance_set_restore(one, "stop-restore-start", i->unit);
   const char *const names[] = {i->rdb, i->appends && !append ? i->append_file : NULL, i->cluster_file};
   for (size_t k = 0; k < sizeof names / sizeof *names; k++)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# This test lists, tests, disables and enables writers with `umbra writers`.
+# This test lists, tests, limits, disables and enables writers with `umbra writers`, which knows how each failed last.
 . "$(dirname "$0")/../../lib/functions.sh"
 requires_root
 requires_program jq mkfs.ext4
@@ -38,6 +38,57 @@ script '{"thaw@one": {"fail": "cannot go on"}}'
 status=0; "$UMBRA" writers test mine >"$WORK/test" 2>"$WORK/messages" || status=$?
 [ "$status" = 3 ] && grep -q "cannot go on" "$WORK/test" && grep -q "mine one.*cannot go on" "$WORK/messages" || fail "status $status: $(cat "$WORK/test" "$WORK/messages")"
 
+# How it failed last is kept, also when all is well again.
+last() { "$UMBRA" --json writers | jq -r --arg i "$1" '.writers[] | select(.name == "mine" and .instance == $i) | .last_failure | '"$2"; }
+script '{}'
+"$UMBRA" --quiet writers test mine >/dev/null || fail "status $?"
+[ "$(last one '.state + " " + .reason + " " + (.when | test("^20.*Z$") | tostring) + " " + (.set | length | tostring)')" = "failed-at-thaw writer true 36" ] || fail "$(last one .)"
+last one .failure | grep -q "cannot go on" || fail "$(last one .)"
+[ "$(last two .)" = null ] || fail "two has never failed: $(last two .)"
+"$UMBRA" writers | grep -q "mine *one .*stable.*cannot go on" || fail "the list lacks it: $("$UMBRA" writers)"
+script '{"post-snapshot@one": {"fail": "another thing"}}'
+"$UMBRA" --quiet writers test mine >/dev/null 2>&1 || [ $? = 3 ] || fail "status $?"
+last one .failure | grep -q "another thing" || fail "the newer failure: $(last one .)"
+
+# A limit of one writer's event, below and above the machine's.
+limited() { "$UMBRA" --json writers timeouts mine "$@" | jq -r '[.limits[] | select(.set == "here") | "\(.event)=\(.limit_ms)"] | join(" ")'; }
+[ "$(limited)" = "" ] || fail "limits: $(limited)"
+[ "$(limited freeze=200 pre-restore=300)" = "freeze=200 pre-restore=300" ] || fail "limits: $(limited)"
+"$UMBRA" writers timeouts mine >"$WORK/limits"
+grep -Eq '^freeze +200 +here' "$WORK/limits" && grep -Eq '^thaw +60000 +machine' "$WORK/limits" || fail "$(cat "$WORK/limits")"
+[ "$("$UMBRA" --json writers | jq -c '[.writers[] | select(.name == "mine") | .limits_ms]')" = '[{"freeze":200,"pre-restore":300},{"freeze":200,"pre-restore":300}]' ] || fail "limits in the list"
+script '{"freeze@one": {"delay_ms": 30000}}'
+expect_status 1 "$UMBRA" --quiet create --provider null "$WORK/v"
+expect_output "mine one.*freeze took longer than 200 ms"
+script '{"freeze@one": {"delay_ms": 900}}'
+echo 'freeze_limit_ms = 500' >"$UMBRA_CONFIG_DIR/umbra.conf"
+[ "$(limited freeze=20000)" = "freeze=20000 pre-restore=300" ] || fail "limits: $(limited)"
+printf '#!/bin/sh\n[ "$1" != identify ] || echo "{\\"name\\": \\"other\\", \\"components\\": [{\\"name\\": \\"none\\"}]}"\n' >"$UMBRA_CONFIG_DIR/writers.d/other"
+expect_status 0 "$UMBRA" --quiet create --provider null "$WORK/v"
+rm "$UMBRA_CONFIG_DIR/umbra.conf"
+script '{"pre-restore@one": {"delay_ms": 30000}}'
+"$UMBRA" --quiet backup --provider clone --to "$WORK/backup" "$WORK/v" || fail "backup: status $?"
+expect_status 1 "$UMBRA" --quiet restore --to "$WORK/back" "$WORK/backup"
+expect_output "mine one.*pre-restore took longer than 300 ms"
+[ "$(last one '.state + " " + (.set | tostring)')" = "failed-at-pre-restore null" ] || fail "$(last one .)"
+script '{}'
+[ "$(limited freeze=default pre-restore=default)" = "" ] && [ ! -e "$UMBRA_CONFIG_DIR/timeouts.d/mine" ] || fail "limits are left: $(limited)"
+# Only of the last 256 that failed.
+jq -n '{events: {}, instances: [range(300) | {instance: "i\(.)", failure: "cannot"}]}' >"$UMBRA_CONFIG_DIR/writers/mine.json"
+expect_status 3 "$UMBRA" --quiet create --provider null "$WORK/v"
+[ "$(jq '.failures | length' "$UMBRA_STATE_DIR/writer-failures.json")" = 256 ] || fail "$(jq '.failures | length' "$UMBRA_STATE_DIR/writer-failures.json") failures are kept"
+[ "$(last i299 .failure)" = cannot ] && [ "$(last i0 .)" = null ] || fail "which are kept"
+"$UMBRA" --quiet delete --all >/dev/null
+script '{}'
+# What runs it.
+printf '#!/bin/sh\n[ "$1" != identify ] || echo "{\\"name\\": \\"other\\", \\"pid\\": 4711, \\"unit\\": \\"other.service\\"}"\n' >"$UMBRA_CONFIG_DIR/writers.d/other"
+"$UMBRA" writers | grep -Eq 'other .*stable +4711 +other.service ' || fail "process and unit: $("$UMBRA" writers)"
+# A file that is wrong fails its writer.
+mkdir -p "$UMBRA_CONFIG_DIR/timeouts.d"
+printf '# of the test\n\nfreeze = soon\n' >"$UMBRA_CONFIG_DIR/timeouts.d/other"
+"$UMBRA" writers | grep -q "other .*failed-at-identify .*timeouts.d/other' line 3: 'freeze' must be a number of milliseconds from 100 to 3600000" || fail "$("$UMBRA" writers)"
+rm "$UMBRA_CONFIG_DIR/timeouts.d/other"
+
 # Disabled: not asked and not told; and back.
 "$UMBRA" writers disable mine
 "$UMBRA" writers >"$WORK/list"
@@ -55,4 +106,11 @@ refused 1 "no writer 'nobody'" test nobody
 refused 1 "no writer's program 'nobody'" disable nobody
 refused 1 "no name of a writer's program" disable ../etc
 refused 2 "which writer" test
-refused 2 "list, or test, enable or disable" frobnicate mine
+refused 2 "list, or test, timeouts, enable or disable" frobnicate mine
+refused 1 "no writer's program 'nobody'" timeouts nobody
+refused 1 "'frobnicate' is no event" timeouts mine frobnicate=100
+refused 1 "'abort' is no event" timeouts mine abort=1000
+refused 1 "from 100 to 86400000" timeouts mine prepare-backup=99
+refused 1 "from 100 to 3600000" timeouts mine freeze=3600001
+refused 1 "'freeze' is not EVENT=MS" timeouts mine freeze
+[ "$(limited)" = "" ] || fail "a mistake has set something: $(limited)"

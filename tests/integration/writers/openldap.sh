@@ -116,6 +116,10 @@ expect_status 1 post_restore
 expect_output "'dc=second' in '$DATA/second' is as of transaction [0-9]+, the copy was made at 1"
 document "{\"paths\": [\"$DATA/slapd.d\"]}" | jq '.writers[0].answers.freeze["transaction-1"] = "1"' >"$WORK/document"
 expect_status 0 post_restore
+document "{\"components\": [{\"writer\": \"openldap\", \"instance\": $(jq '.writers[0].instance' "$WORK/document"), \"name\": \"dc=first\"}]}" |
+  jq '.writers[0].answers.freeze["transaction-1"] = "1"' >"$WORK/other"
+mv "$WORK/other" "$WORK/document"
+expect_status 0 post_restore
 
 openldap_server "$DATA" "$WORK/sockets/live"
 SERVER=$PID
