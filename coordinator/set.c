@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +79,13 @@ static void hold_off_stops(struct set *s) {
     (void)pthread_sigmask(SIG_SETMASK, &s->mask_before, NULL);
 }
 
+/* For those who ask later how each writer failed last: whenever the set rests. */
+static void keep_failures(const struct set *s) {
+  struct umbra_error not_kept = {0};
+  if (writer_failures_keep(s->coordinator->state_dir, s->id, s->writers, s->writer_count, &not_kept) < 0)
+    log_warning("%s", not_kept.message);
+}
+
 void set_handle(struct set *s, enum set_event event) {
   if (s->handling)
     return;
@@ -101,6 +109,8 @@ void set_handle(struct set *s, enum set_event event) {
       event = actions[next] ? actions[next](s) : SET_EVENT_NONE;
   }
   s->handling = false;
+  if (set_state_final(s->state))
+    keep_failures(s);
 }
 
 static int on_cancel(sd_event_source *source, int fd, uint32_t events, void *context) {
@@ -155,8 +165,14 @@ int set_new(struct coordinator *c, struct set **ret, struct umbra_error *err) {
   s->workers_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   int r = s->workers_event < 0 ? -errno : 0;
   coordinator_clear_cancel(c);
+  /* A descriptor of its own: one that is watched already cannot be watched once more, and there may be other sets. */
+  int cancel_fd = r < 0 ? -1 : fcntl(c->cancel_event, F_DUPFD_CLOEXEC, 3);
   if (r >= 0)
-    r = sd_event_add_io(c->loop, &s->on_cancel, c->cancel_event, EPOLLIN, on_cancel, s);
+    r = cancel_fd < 0 ? -errno : sd_event_add_io(c->loop, &s->on_cancel, cancel_fd, EPOLLIN, on_cancel, s);
+  if (r >= 0)
+    r = sd_event_source_set_io_fd_own(s->on_cancel, true);
+  else if (cancel_fd >= 0)
+    (void)close(cancel_fd);
   if (r >= 0)
     r = sd_event_add_time(c->loop, &s->on_freeze_deadline, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_freeze_deadline, s);
   if (r >= 0)
@@ -223,18 +239,41 @@ void set_free(struct set *s) {
   free(s);
 }
 
-/* Runs the loop until the set rests. */
-static int run_to_rest(struct set *s, struct umbra_error *err) {
-  while (!set_state_final(s->state)) {
-    int r = sd_event_run(s->coordinator->loop, UINT64_MAX);
-    if (r < 0) {
-      (void)error_code(set_error(s), r, "waiting for events");
-      set_handle(s, SET_EVENT_FAILED);
-    }
+static void loop_failed(struct set *s, int r) {
+  (void)error_code(set_error(s), r, "waiting for events");
+  set_handle(s, SET_EVENT_FAILED);
+}
+
+void set_wait(struct set *s) {
+  int r = sd_event_run(s->coordinator->loop, UINT64_MAX);
+  if (r < 0)
+    loop_failed(s, r);
+}
+
+/* What is ready and what comes of it. Ends where sd_event_wait() has found nothing: timers are armed, and the loop
+ * can be run again. */
+static int step(sd_event *loop) {
+  for (;;) {
+    int r = sd_event_prepare(loop);
+    if (r == 0)
+      r = sd_event_wait(loop, 0);
+    if (r > 0)
+      r = sd_event_dispatch(loop);
+    if (r <= 0)
+      return r;
   }
-  struct umbra_error not_kept = {0};
-  if (writer_failures_keep(s->coordinator->state_dir, s->id, s->writers, s->writer_count, &not_kept) < 0)
-    log_warning("%s", not_kept.message);
+}
+
+void set_step(struct set *s) {
+  int r = step(s->coordinator->loop);
+  if (r < 0)
+    loop_failed(s, r);
+  while (set_state_writers_frozen(s->state))
+    set_wait(s);
+}
+
+/* How it ended, once it rests. */
+static int outcome(const struct set *s, struct umbra_error *err) {
   if (s->state == SET_FAILED) {
     if (err)
       *err = s->error;
@@ -243,12 +282,29 @@ static int run_to_rest(struct set *s, struct umbra_error *err) {
   return 0;
 }
 
-int set_create(struct set *s, struct umbra_error *err) {
+bool set_rests(const struct set *s) { return set_state_final(s->state); }
+
+/* Runs the loop until the set rests. */
+static int run_to_rest(struct set *s, struct umbra_error *err) {
+  while (!set_rests(s))
+    set_wait(s);
+  return outcome(s, err);
+}
+
+int set_begin_create(struct set *s, struct umbra_error *err) {
   if (s->state != SET_NEW)
     return error_set(err, -EBUSY, UMBRA_REASON_BAD_STATE, "making a set: it is %s already", set_state_name(s->state));
   s->created_ns = clock_realtime_ns();
+  /* It may have been meant for another set of this client, that was being made then. */
+  (void)sd_event_source_set_enabled(s->on_cancel, SD_EVENT_ON);
   set_handle(s, SET_EVENT_START);
-  return run_to_rest(s, err);
+  return 0;
+}
+
+int set_result(const struct set *s, struct umbra_error *err) {
+  if (s->state == SET_NEW)
+    return error_set(err, -EBUSY, UMBRA_REASON_BAD_STATE, "asking for the result of a set that is not being made");
+  return set_rests(s) ? outcome(s, err) : -EINPROGRESS;
 }
 
 int set_complete(struct set *s, bool succeeded, struct umbra_error *err) {
@@ -260,9 +316,14 @@ int set_complete(struct set *s, bool succeeded, struct umbra_error *err) {
   return run_to_rest(s, err);
 }
 
-int set_release(struct set *s, struct umbra_error *err) {
+int set_begin_release(struct set *s, struct umbra_error *err) {
   if (s->state != SET_READY)
     return error_set(err, -EBUSY, UMBRA_REASON_BAD_STATE, "releasing a set: it is %s", set_state_name(s->state));
   set_handle(s, SET_EVENT_RELEASE);
-  return run_to_rest(s, err);
+  return 0;
+}
+
+int set_release(struct set *s, struct umbra_error *err) {
+  int r = set_begin_release(s, err);
+  return r < 0 ? r : run_to_rest(s, err);
 }

@@ -113,13 +113,25 @@ int set_new(struct coordinator *c, struct set **ret, struct umbra_error *err);
 /* Frees everything; an auto-release set that was not released is released first. NULL is fine. */
 void set_free(struct set *s);
 
-/* Runs the set from START to READY, or to FAILED with the reason in *err. Blocks in the event loop. */
-int set_create(struct set *s, struct umbra_error *err);
+/*
+ * Starts making the set: from NEW to READY, or to FAILED, as the loop is run.  set_wait() runs it once, and waits;
+ * set_step() does what is ready and does not wait, but from the first freeze of a writer to the last thaw
+ * (docs/decisions/050-async-without-a-thread.md).
+ */
+int set_begin_create(struct set *s, struct umbra_error *err);
+void set_wait(struct set *s);
+void set_step(struct set *s);
+bool set_rests(const struct set *s); /* nothing is under way */
+
+/* -EINPROGRESS while it does not rest; 0, or why it failed. */
+int set_result(const struct set *s, struct umbra_error *err);
 
 /* READY → COMPLETING → READY: writers hear how the backup went. */
 int set_complete(struct set *s, bool succeeded, struct umbra_error *err);
 
-/* READY → ENDED. Auto-release sets are removed, others stay in the catalogue. */
+/* READY → ENDED. Auto-release sets are removed, others stay in the catalogue. The first starts it, the second waits
+ * for its end. */
+int set_begin_release(struct set *s, struct umbra_error *err);
 int set_release(struct set *s, struct umbra_error *err);
 
 /* ---- for the set-*.c files ---- */

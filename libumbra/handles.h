@@ -13,6 +13,7 @@
 struct umbra_client {
   struct coordinator *coordinator;
   struct umbra_error error; /* of the last failure */
+  struct umbra_set *making; /* the set that is being made, borrowed; NULL */
   bool prepared;            /* directories made, earlier crashes cleaned up */
 };
 

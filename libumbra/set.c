@@ -36,9 +36,26 @@ int umbra_set_new(struct umbra_client *client, struct umbra_set **ret) {
   return 0;
 }
 
+/* What stays until it is deleted has no owner: its making ends with its release. True while something is under way.
+ */
+static bool go_on(struct umbra_set *set) {
+  struct set *s = set->set;
+  if (set_rests(s) && s->state == SET_READY && !s->request.auto_release)
+    (void)set_begin_release(s, NULL);
+  bool under_way = !set_rests(s);
+  if (!under_way)
+    set->client->making = NULL;
+  return under_way;
+}
+
 void umbra_set_free(struct umbra_set *set) {
   if (!set)
     return;
+  if (set->client->making == set) {
+    umbra_client_cancel(set->client);
+    while (go_on(set))
+      set_wait(set->set);
+  }
   set_free(set->set);
   free(set);
 }
@@ -203,15 +220,53 @@ int umbra_set_option(struct umbra_set *set, const char *name, const char *value)
   return r < 0 ? r : error_set(err, -EINVAL, UMBRA_REASON_INVALID, "there is no option '%s'", name);
 }
 
-int umbra_set_create(struct umbra_set *set) {
+/* ---- making it: the same steps, with and without waiting ---- */
+
+static int begin(struct umbra_set *set) {
   error_clear(&set->client->error);
-  struct set *s = set->set;
-  int r = set_create(s, &set->client->error);
-  /* What stays until it is deleted has no owner: its making ends here. */
-  if (r >= 0 && !s->request.auto_release)
-    r = set_release(s, &set->client->error);
+  if (set->client->making)
+    return error_set(&set->client->error, -EBUSY, UMBRA_REASON_BAD_STATE,
+                     "making a set: another one of this client is being made");
+  int r = set_begin_create(set->set, &set->client->error);
+  if (r >= 0)
+    set->client->making = set;
   return r;
 }
+
+int umbra_set_create(struct umbra_set *set) {
+  int r = begin(set);
+  if (r < 0)
+    return r;
+  while (go_on(set))
+    set_wait(set->set);
+  return set_result(set->set, &set->client->error);
+}
+
+int umbra_set_create_async(struct umbra_set *set) {
+  int r = begin(set);
+  /* Once, so that the timers of what has begun are armed when the caller polls. */
+  if (r >= 0)
+    (void)umbra_client_dispatch(set->client);
+  return r;
+}
+
+int umbra_set_result(struct umbra_set *set) {
+  error_clear(&set->client->error);
+  return set->client->making == set ? -EINPROGRESS : set_result(set->set, &set->client->error);
+}
+
+int umbra_client_dispatch(struct umbra_client *client) {
+  struct umbra_set *set = client->making;
+  if (!set)
+    return 0;
+  set_step(set->set);
+  /* The end of its making may begin the end of its ownership, which has steps of its own. */
+  while (set_rests(set->set) && go_on(set))
+    set_step(set->set);
+  return client->making != NULL;
+}
+
+int umbra_client_fd(const struct umbra_client *client) { return sd_event_get_fd(client->coordinator->loop); }
 
 const char *umbra_set_id(const struct umbra_set *set) { return set->set->id; }
 const char *umbra_set_document(const struct umbra_set *set) { return set->set->document_text; }

@@ -113,6 +113,23 @@ int umbra_set_create(struct umbra_set *set);
 /* Its id, from umbra_set_new() on. The set's. */
 const char *umbra_set_id(const struct umbra_set *set);
 
+/*
+ * The same without waiting: starts, and is gone on with by umbra_client_dispatch(), from the caller's own loop and
+ * thread.  Dispatch comes back at once, but from the first freeze of a writer to the last thaw, which it waits for:
+ * nobody stands still because the caller is slow.  Callbacks come from within dispatch; in them nothing of this
+ * client may be called but umbra_client_cancel().  One set at a time a client (-EBUSY).
+ */
+int umbra_set_create_async(struct umbra_set *set);
+
+/* To poll for input while a set is being made; the client's. Readable: call dispatch. */
+int umbra_client_fd(const struct umbra_client *client);
+
+/* Does what there is to do. 1: the set is still being made; 0: it rests, or there is none. */
+int umbra_client_dispatch(struct umbra_client *client);
+
+/* What umbra_set_create() would have returned, with the client's message; -EINPROGRESS while it is being made. */
+int umbra_set_result(struct umbra_set *set);
+
 /* {"set": {…}} as `umbra create --json` prints it, plus "documents": the writers' metadata documents. The set's. */
 const char *umbra_set_document(const struct umbra_set *set);
 
@@ -143,7 +160,8 @@ int umbra_set_complete(struct umbra_set *set, int succeeded);
  */
 int umbra_set_run(struct umbra_set *set, char *const *arguments, const char *const *keep);
 
-void umbra_set_free(struct umbra_set *set); /* NULL is fine. Auto-release sets go now. */
+/* NULL is fine. Auto-release sets go now; one that is being made is cancelled, and undone before this returns. */
+void umbra_set_free(struct umbra_set *set);
 
 /* ---- restore ---- */
 /*
