@@ -49,6 +49,8 @@ int umbra_client_set_directory(struct umbra_client *client, const char *name, co
 const char *umbra_client_message(const struct umbra_client *client) { return client->error.message; }
 int umbra_client_reason(const struct umbra_client *client) { return (int)client->error.reason; }
 
+const char *umbra_reason_name(int reason) { return error_reason_name((enum umbra_reason)reason); }
+
 void umbra_client_on_progress(struct umbra_client *client, umbra_progress callback, void *userdata) {
   client->coordinator->progress = callback;
   client->coordinator->progress_userdata = userdata;

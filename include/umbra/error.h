@@ -29,4 +29,15 @@ enum umbra_reason {
   UMBRA_REASON_COORDINATOR_DIED = 19,    /* found by recovery: the process that led the set is gone */
 };
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* As documents and messages have it, "writer-retry"; "unknown" if it is none of these. Static text. */
+const char *umbra_reason_name(int reason);
+
+#ifdef __cplusplus
+}
+#endif
+
 #endif

@@ -33,7 +33,7 @@ build() {
   read -ra flags < <(pkg-config "${@:3}" --cflags --libs libumbra)
   gcc "${strict[@]}" "$2" -o "$WORK/$1/$(basename "$2" .c)" "${flags[@]}" || fail "$2 does not build with the $1 library"
 }
-sources=("$TOP/examples/requester-copy.c" "$TOP/examples/requester-async.c" "$TOP/examples/writer-notebook.c" "$TOP/tests/lib/library-use.c")
+sources=("$TOP/examples/requester-copy.c" "$TOP/examples/requester-async.c" "$TOP/examples/requester-retry.c" "$TOP/examples/writer-notebook.c" "$TOP/tests/lib/library-use.c")
 for source in "${sources[@]}"; do build shared "$source"; done
 echo 'int main(void) { return umbra_client_reason(0) == 0 && umbra_writer_main(0, 0, 0); }' | cat <(printf '#include <umbra/umbra.h>\n#include <umbra/writer.h>\n') - >"$WORK/plus.cc"
 # shellcheck disable=SC2046
