@@ -3,17 +3,18 @@
 """openldap-load.py transfer SOCKET WORKER LOG | check LDIF ACKNOWLEDGED...
 
 transfer: until it is killed, as the worker: adds an entry, moves an amount from one attribute of the worker's entry in the first database to
-another in the same modification, then counts in the worker's entry of the second database. Appends the number to LOG when all is done. A server's
-answer that is an error ends it with status 1.
-check: LDIF is of slapcat, of both databases. In each worker's entry the sum is as it was; the entries that it added have no gap; the
+another in the same modification, then counts in the worker's entry of the second database, and deletes what it added KEPT entries ago. Appends the
+number, and how long it took in ms, to LOG when all is done. A server's answer that is an error ends it with status 1.
+check: LDIF is of slapcat, of both databases. In each worker's entry the sum is as it was; the last KEPT entries that it added have no gap; the
 second database is not ahead of the first nor more than one behind; the last number is the last that ACKNOWLEDGED (LOG.WORKER) has, or the one after it.
 """
 import os
 import re
 import socket
 import sys
+import time
 
-TOTAL = 1000000
+TOTAL, KEPT = 1000000, 500
 
 
 def ber(tag, content):
@@ -67,6 +68,9 @@ class Server:
         listed = b"".join(ber(0x30, text(k) + ber(0x31, b"".join(text(v) for v in values))) for k, values in attributes.items())
         self(ber(0x68, text(name) + ber(0x30, listed)))
 
+    def delete(self, name):
+        self(text(name, 0x4A))
+
     def increment(self, name, changes):
         """In one modification (RFC 4525)."""
         listed = b"".join(ber(0x30, integer(3, 0x0A) + ber(0x30, text(k) + ber(0x31, text(str(v))))) for k, v in changes.items())
@@ -89,10 +93,13 @@ def transfer(path, worker, log):
     number = 0
     while True:
         number += 1
+        begin = time.monotonic()
         server.add(f"cn={worker}-{number},dc=first", {"objectClass": ["device"], "description": ["x" * 300]})
         server.increment(f"uid={worker},dc=first", {"uidNumber": -3, "gidNumber": 3})
         second.increment(f"uid={worker},dc=second", {"gidNumber": 3})
-        os.write(acknowledged, b"%d\n" % number)
+        if number > KEPT:
+            server.delete(f"cn={worker}-{number - KEPT},dc=first")
+        os.write(acknowledged, b"%d %.3f\n" % (number, (time.monotonic() - begin) * 1000))
 
 
 def entries(path):
@@ -119,8 +126,9 @@ def check(path, logs):
         if int(first["uidNumber"]) + int(first["gidNumber"]) != TOTAL:
             sys.exit(f"the sum of {worker} is not what it was: {first}")
         moved, counted = int(first["gidNumber"]) // 3, int(second["gidNumber"]) // 3
-        last = max(added.get(worker, {0}))
-        if added.get(worker, set()) != set(range(1, last + 1)):
+        there = added.get(worker, {0})
+        last = max(there)
+        if there != set(range(min(there), last + 1)) or min(there) > max(1, last - KEPT + 1):
             sys.exit(f"entries of {worker} are missing before {last}")
         if not (counted <= moved <= counted + 1 and moved <= last <= moved + 1):
             sys.exit(f"of {worker} {last} were added, {moved} moved, {counted} counted")

@@ -3,57 +3,14 @@
 # This test has a libvirtd of its own with a QEMU domain, whose guest agent is tests/lib/qemu-with-agent.py: while shadow copies are made the guest is frozen, so that what
 # it writes to two disks fits. It is thawed whatever is killed, stopped or hangs. Backup, restore in place and to a new place, where the domain runs.
 # timeout: 300
-if [ "${1:-}" != inside ]; then
-  . "$(dirname "$0")/../../lib/functions.sh"
-  requires_root
-  requires_program unshare libvirtd virsh qemu-system-x86_64 qemu-img
-  [ -x "$BUILD/writers/libvirt/libvirt" ] || skip "the build has no writers/libvirt"
-  unshare -m --propagation private "$0" inside
-  exit
-fi
 . "$(dirname "$0")/../../lib/functions.sh"
 . "$TOP/tests/lib/writers.sh"
-requires_program jq python3 mkfs.ext4
+. "$TOP/tests/lib/libvirt.sh"
+libvirt_apart "$@"
 
-# A machine's places, of this mount namespace alone.
-for directory in /run /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do mount -t tmpfs none "$directory"; done
-mount -t tmpfs none /etc/libvirt
-printf 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nremember_owner = 0\nnamespaces = []\ncgroup_controllers = []\nstdio_handler = "file"\n' >/etc/libvirt/qemu.conf
-make_volume v ext4 128M
-mkdir -p "$WORK/mounted" "$WORK/v/images" "$WORK/agent" "$UMBRA_CONFIG_DIR/writers.d"
-cp "$TOP/tests/lib/qemu-with-agent.py" "$WORK/qemu"
-ln -s "$BUILD/writers/libvirt/libvirt" "$UMBRA_CONFIG_DIR/writers.d/libvirt"
+libvirt_places
 "$UMBRA" --json list writers | jq -e '[.writers[] | select(.name == "libvirt")] == []' >/dev/null || fail "a writer without a libvirtd"
-
-background libvirtd 2>"$WORK/libvirtd"
-wait_for 30 test -S /run/libvirt/libvirt-sock || fail "no libvirtd"
-virsh() { command virsh -q -c qemu:///system "$@"; }
-cleanup_fn eval 'for d in one two one-restored; do virsh destroy "$d"; done'
-
-# domain NAME [CHANNEL]: its document; two disks of its own, one over a base image, and a CD-ROM
-domain() {
-  cat <<XML
-<domain type='qemu'><name>$1</name><memory unit='MiB'>32</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os>
-<devices><emulator>$WORK/qemu</emulator>
-<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='$WORK/v/images/$1-a.raw'/><target dev='vda' bus='virtio'/></disk>
-<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='$WORK/v/images/$1-b.raw'/><target dev='vdb' bus='virtio'/></disk>
-<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='$WORK/v/images/$1-c.qcow2'/><target dev='vdc' bus='virtio'/></disk>
-<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='$WORK/cd.iso'/><target dev='sda' bus='sata'/><readonly/></disk>
-${2:-}</devices></domain>
-XML
-}
-AGENT_CHANNEL="<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
-truncate -s 1M "$WORK/cd.iso"
-qemu-img create -q -f qcow2 "$WORK/v/images/base.qcow2" 4M
-for name in one two; do
-  truncate -s 1M "$WORK/v/images/$name-a.raw" "$WORK/v/images/$name-b.raw"
-  qemu-img create -q -f qcow2 -b "$WORK/v/images/base.qcow2" -F qcow2 "$WORK/v/images/$name-c.qcow2"
-done
-printf '%s\n' "$WORK/v/images/one-a.raw" "$WORK/v/images/one-b.raw" >"$WORK/agent/disks"
-domain one "$AGENT_CHANNEL" >"$WORK/one.xml"
-virsh define "$WORK/one.xml" && virsh start one || fail "the domain does not start: $(cat /var/log/libvirt/qemu/one.log)"
-agent_answers() { virsh domfsfreeze one && virsh domfsthaw one; }
-wait_for 30 agent_answers || fail "no agent: $(virsh domfsfreeze one 2>&1)"
+libvirt_start
 asked() { grep -c "$1" "$WORK/agent/asked" || true; }
 runs() { [ ! -e "$WORK/agent/frozen" ]; }
 
