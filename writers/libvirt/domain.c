@@ -36,9 +36,12 @@ bool domain_daemon_is_there(void) {
 int domain_connect(virConnectPtr *ret, struct umbra_error *err) {
   virSetErrorFunc(NULL, be_silent);
   *ret = virConnectOpen("qemu:///system");
-  return *ret ? 0
-              : error_set(err, -ECONNREFUSED, UMBRA_REASON_WRITER, "connecting to libvirt: %s",
-                          virGetLastErrorMessage());
+  if (*ret)
+    return 0;
+  int code = virGetLastErrorCode();
+  return error_set(err,
+                   code == VIR_ERR_NO_CONNECT || code == VIR_ERR_CONFIG_UNSUPPORTED ? -EOPNOTSUPP : -ECONNREFUSED,
+                   UMBRA_REASON_WRITER, "connecting to libvirt: %s", virGetLastErrorMessage());
 }
 
 void domain_done(struct domain *d) {

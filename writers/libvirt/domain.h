@@ -25,10 +25,10 @@ struct domain {
   bool has_agent; /* a channel for a guest agent */
 };
 
-/* False: libvirtd (or virtqemud) is not there, so that nobody is started by being asked. */
+/* Whether libvirtd (or virtqemud) has a socket: it runs, or systemd starts it when it is asked. */
 bool domain_daemon_is_there(void);
 
-/* *ret: virConnectClose(). */
+/* *ret: virConnectClose(). -EOPNOTSUPP: it is there without its QEMU driver; -ECONNREFUSED. */
 int domain_connect(virConnectPtr *ret, struct umbra_error *err);
 
 /* Of one that runs; *ret: domain_done() in any case. -E2BIG: it has more images than DOMAIN_IMAGES_MAX. */

@@ -70,6 +70,8 @@ static int identify(struct umbra_writer_list *list) {
     return 0;
   (void)alarm(IDENTIFY_S);
   int r = domain_connect(&connection, &err);
+  if (r == -EOPNOTSUPP)
+    return 0; /* a libvirt of other machines */
   int count = r < 0 ? 0 : virConnectListAllDomains(connection, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
   if (r < 0)
     log_error("%s", err.message);

@@ -10,6 +10,21 @@ libvirt_apart "$@"
 
 libvirt_places
 "$UMBRA" --json list writers | jq -e '[.writers[] | select(.name == "libvirt")] == []' >/dev/null || fail "a writer without a libvirtd"
+# A libvirtd without a QEMU driver is of other machines; one that has died is a failure by name.
+drivers=$(dirname "$(dpkg -L libvirt-daemon libvirt-daemon-driver-qemu | grep -m 1 '/connection-driver/libvirt_driver_')")
+mkdir "$WORK/drivers"
+cp "$drivers/libvirt_driver_interface.so" "$WORK/drivers"
+mount --bind "$WORK/drivers" "$drivers"
+background libvirtd 2>"$WORK/libvirtd"
+wait_for 30 test -S /run/libvirt/libvirt-sock || fail "no libvirtd without QEMU"
+expect_status 0 "$UMBRA" --json list writers
+jq -e '.writers == []' "$WORK/output" >/dev/null || fail "a writer without a QEMU driver: $(cat "$WORK/output")"
+kill_and_wait "$PID"
+umount "$drivers"
+expect_status 0 "$UMBRA" --json list writers
+expect_output "connecting to libvirt: .*Connection refused"
+rm -r /run/libvirt /run/libvirtd.pid
+
 libvirt_start
 asked() { grep -c "$1" "$WORK/agent/asked" || true; }
 runs() { [ ! -e "$WORK/agent/frozen" ]; }
