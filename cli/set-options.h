@@ -35,7 +35,7 @@ enum {
   "  --storage DIR     keep images and stores in DIR; what helps the next set stays there\n"                         \
   "  --storage-max N   use at most N bytes there (K, M, G, T), or N% of its filesystem\n"                            \
   "  --no-writers      tell no writers\n"                                                                            \
-  "  --writer W        only writer W takes part; may be given again\n"                                               \
+  "  --writer W        only writer W takes part, or W/INSTANCE; may be given again\n"                                \
   "  --require LEVEL   fail with less than application, filesystem, crash; or without one instant: instant\n"
 
 /* Takes one of these options. 0 or negative (the client has the message). */

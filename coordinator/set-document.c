@@ -106,7 +106,7 @@ static json_t *writers_document(const struct set *s, bool with_metadata) {
     const struct writer *w = s->writers[i];
     if (!w->involved && (w->metadata || !writer_failed(w)))
       continue;
-    if (s->request.writers && !strv_contains(s->request.writers, w->name))
+    if (!set_is_chosen(s, w))
       continue;
     json_t *one = writer_describe(w);
     if (with_metadata) {

@@ -148,15 +148,25 @@ static int plan_hold(struct set *s, struct umbra_error *err) {
   return 0;
 }
 
-static bool is_chosen(const struct set *s, const struct writer *w) {
-  return !s->request.writers || strv_contains(s->request.writers, w->name);
+/* By its name, which is that of all its instances, or as NAME/INSTANCE. */
+static bool is_called(const struct writer *w, const char *wanted) {
+  size_t length = strlen(w->name);
+  return strcmp(wanted, w->name) == 0 || (w->instance && strncmp(wanted, w->name, length) == 0 &&
+                                          wanted[length] == '/' && strcmp(wanted + length + 1, w->instance) == 0);
+}
+
+bool set_is_chosen(const struct set *s, const struct writer *w) {
+  for (char **wanted = s->request.writers; wanted && *wanted; wanted++)
+    if (is_called(w, *wanted))
+      return true;
+  return !s->request.writers;
 }
 
 static int involve_writers(struct set *s, struct umbra_error *err) {
   for (char **name = s->request.writers; name && *name; name++) {
     bool found = false;
     for (size_t i = 0; i < s->writer_count; i++)
-      found = found || strcmp(s->writers[i]->name, *name) == 0;
+      found = found || is_called(s->writers[i], *name);
     if (!found)
       return error_set(err, -ENOENT, UMBRA_REASON_NOT_FOUND, "no writer '%s' (see: umbra list writers)", *name);
   }
@@ -172,7 +182,7 @@ static int involve_writers(struct set *s, struct umbra_error *err) {
           strcmp(w->instance ? w->instance : "", s->writers[j]->instance ? s->writers[j]->instance : "") == 0)
         writer_fail(w, WRITER_IDENTIFY, UMBRA_REASON_INVALID, "refused: it claims the name of writer '%s' (%s)",
                     s->writers[j]->name, s->writers[j]->path);
-    if (!is_chosen(s, w))
+    if (!set_is_chosen(s, w))
       continue;
     const struct volume *missing = NULL;
     /* Who could not even say what it has files on may have some here. */

@@ -174,6 +174,9 @@ int set_journal(struct set *s, struct umbra_error *err);
 void set_guardian_abort_writers(void *set);
 void set_guardian_clean_up(void *set);
 
+/* set-resolve.c. Whether the requester wants it: it named nobody, or this one. */
+bool set_is_chosen(const struct set *s, const struct writer *w);
+
 /* set-components.c. [{"name", "instance", "metadata", "failure"}] for components_select(); the caller's. */
 json_t *set_writers_for_selection(struct writer *const *writers, size_t count);
 /* Marks in each writer what of it was selected, and adds the paths of that to the request's. */

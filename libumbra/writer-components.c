@@ -92,21 +92,28 @@ int umbra_writer_add_partial_file(struct umbra_writer_session *s, const char *co
                                        "ranges", parsed, "metadata", metadata));
 }
 
-int umbra_writer_restores_component(const struct umbra_writer_session *s, const char *component) {
-  const json_t *list = json_object_get(restore_of(s), "components"), *one;
+/* What the requester says of a component that comes back; NULL: nothing. */
+static const json_t *restored_component(const struct umbra_writer_session *s, const char *component) {
+  const json_t *one;
   size_t i;
-  json_array_foreach(list, i, one) {
+  json_array_foreach(json_object_get(restore_of(s), "components"), i, one) {
     if (strcmp(json_get_string_or(one, "writer", ""), s->writer->name) == 0 &&
         strcmp(json_get_string_or(one, "instance", ""), s->instance) == 0 &&
         strcmp(json_get_string_or(one, "name", ""), component) == 0)
-      return 1;
+      return one;
   }
-  return list == NULL;
+  return NULL;
 }
 
-int umbra_writer_restore_succeeded(const struct umbra_writer_session *s) {
-  return json_get_boolean_or(restore_of(s), "succeeded", true);
+int umbra_writer_restores_component(const struct umbra_writer_session *s, const char *component) {
+  return !json_object_get(restore_of(s), "components") || restored_component(s, component);
 }
+
+int umbra_writer_restore_succeeded(const struct umbra_writer_session *s, const char *component) {
+  bool all = json_get_boolean_or(restore_of(s), "succeeded", true);
+  return component ? json_get_boolean_or(restored_component(s, component), "succeeded", all) : all;
+}
+
 int umbra_writer_more_restores(const struct umbra_writer_session *s) {
   return json_get_boolean_or(restore_of(s), "more", false);
 }

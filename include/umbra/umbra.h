@@ -94,7 +94,8 @@ int umbra_set_add_path(struct umbra_set *set, const char *path);
  *   "provider"       force one                        "storage"       directory for images and stores
  *   "storage-max"    bytes, with K M G T, or N%       "label"         a name for people
  *   "require"        "application" | "filesystem" | "crash" | "instant" (may be given twice: a level and "instant")
- *   "writers"        "no": none are told              "writer"        only this one counts; may be given again
+ *   "writers"        "no": none are told
+ *   "writer"         only this one counts, all its instances or, NAME/INSTANCE, one; may be given again
  *   "auto-release"   "yes": goes with umbra_set_free or with this process
  *   "persistent"     "yes"                            "read-write"    "yes"
  *   "repair"         "no": writers do not change their files in the shadow copies (default: those that want to do)
@@ -171,8 +172,9 @@ void umbra_set_free(struct umbra_set *set);
  * {"to": ROOT}: not to where it came from; only writers that know of new targets are told.  {"paths": […]}: only
  * these; only writers that have files at, below or above them are told.  {"components": [{"writer", "instance",
  * "name"}]}: only these.
- * {"succeeded": false} at post-restore; {"more": true}: another restore follows, do not recover yet; {"options":
- * {NAME: text}}.  Who was told pre-restore is owed post-restore, also when another one refused.
+ * {"succeeded": false} at post-restore (also of one of the components); {"more": true}: another restore follows, do
+ * not recover yet; {"options": {NAME: text}}.  Who was told pre-restore is owed post-restore, also when another one
+ * refused.
  */
 int umbra_restore_event(struct umbra_client *client, const char *event, const char *components, char **ret_json);
 

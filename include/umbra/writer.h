@@ -161,10 +161,12 @@ int umbra_writer_add_partial_file(struct umbra_writer_session *s, const char *co
 /* At backup_complete: whether this component's backup succeeded. */
 int umbra_writer_component_succeeded(const struct umbra_writer_session *s, const char *component);
 
-/* At a restore: whether a component comes back; at post_restore whether all did; whether more follows, so that
- * recovery has to wait. */
+/*
+ * At a restore: whether a component comes back; at post_restore whether it has, as far as the requester says so of
+ * each (component NULL: all that was to come back); whether more follows, so that recovery has to wait.
+ */
 int umbra_writer_restores_component(const struct umbra_writer_session *s, const char *component);
-int umbra_writer_restore_succeeded(const struct umbra_writer_session *s);
+int umbra_writer_restore_succeeded(const struct umbra_writer_session *s, const char *component);
 int umbra_writer_more_restores(const struct umbra_writer_session *s);
 
 /* At a restore: an option of the requester's, as "authoritative" or "roll-forward"; NULL: not given. The session's.

@@ -5,7 +5,7 @@
  *
  *     betest [--type T] [--base DIR] [--partial] [--failed COMPONENT]… [--not-complete] backup DIR COMPONENT…
  *     betest wipe DIR                       removes the files that the backup has
- *     betest [--to ROOT] [--more] [--option VALUE] [--component C]… restore DIR
+ *     betest [--to ROOT] [--more] [--option VALUE] [--component C]… [--failed C]… restore DIR
  *     betest [--to ROOT] compare DIR        status 1: a file is not what the backup has of it
  *
  * DIR/document.json is the backup components document; DIR/files/PATH is a file; DIR/parts/PATH@OFFSET a range of
@@ -401,8 +401,13 @@ static int tell(const struct options *o, const json_t *document, const json_t *s
   const json_t *one;
   size_t i;
   json_array_foreach(json_object_get(selection, "components"), i, one) {
-    if (json_is_string(json_object_get(one, "selected")))
-      json_array_append(chosen, (json_t *)one);
+    if (!json_is_string(json_object_get(one, "selected")))
+      continue;
+    json_t *copy = json_copy((json_t *)one);
+    for (int k = 0; k < o->failed_count; k++)
+      if (strcmp(text_of(one, "component"), o->failed[k]) == 0)
+        json_object_set_new(copy, "succeeded", json_false());
+    json_array_append_new(chosen, copy);
   }
   json_object_set_new(how, "components", chosen);
   if (o->to)

@@ -113,7 +113,7 @@ static void note_components(const struct umbra_writer_session *s, const json_t *
                   umbra_writer_instance_name(s), component, umbra_writer_backup_type(s),
                   umbra_writer_component_is_selected(s, component), stamp ? stamp : "-",
                   umbra_writer_partial_files_are_saved(s), umbra_writer_component_succeeded(s, component),
-                  umbra_writer_restores_component(s, component), umbra_writer_restore_succeeded(s),
+                  umbra_writer_restores_component(s, component), umbra_writer_restore_succeeded(s, component),
                   umbra_writer_more_restores(s), option ? option : "-");
   }
 }

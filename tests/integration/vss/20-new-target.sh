@@ -22,4 +22,7 @@ scripted w "[{\"instance\": \"i\", \"components\": [{\"name\": \"one\", \"files\
 [ -z "$(told j)" ] || fail "a writer of whom nothing comes back was told: $(told j)"
 for c in one:1 two:0; do [ "$(asked i "${c%:*}" restores)" = "${c#*:}" ] || fail "$(cat "$LOG")"; done
 [ "$(asked i one option)" = authoritative ] || fail "$(cat "$LOG")"
+# Of each component it hears whether it is back.
+"$BETEST" --to "$WORK/new" --failed w/i:two restore "$WORK/backup" || fail "status $?"
+[ "$(asked i one restored)$(asked i two restored)" = 10 ] || fail "$(cat "$LOG")"
 "$BETEST" --to "$WORK/new" --component w/i:one compare "$WORK/backup" || fail "compare"

@@ -41,6 +41,15 @@ grep -q "^freeze one word one " "$LOG" || fail "the key did not come back: $(cat
 [ "$("$UMBRA" --json list writers | jq -r '[.writers[] | .kind + " " + .name + " " + .instance] | join(", ")')" = "session scripted one, session scripted two" ] ||
   fail "$("$UMBRA" --json list writers)"
 
+# One of them alone; and one that is not there.
+STATUS=0; rm -f "$LOG"
+"$UMBRA" --json create --writer scripted/two --provider clone "$WORK/v" >"$WORK/set" 2>"$WORK/messages" || STATUS=$?
+"$UMBRA" --quiet delete --all >/dev/null
+[ "$STATUS" = 0 ] && ! grep -q " one " "$LOG" && grep -q "^freeze two" "$LOG" || fail "--writer scripted/two: $STATUS $(cat "$LOG" "$WORK/messages")"
+[ "$(jq -c '[.set.writers[].instance]' "$WORK/set")" = '["two"]' ] || fail "$(cat "$WORK/set")"
+expect_status 1 "$UMBRA" create --writer scripted/three --provider clone "$WORK/v"
+expect_output "no writer 'scripted/three'"
+
 # None at the moment: nobody takes part, and that is no failure.
 script '{}' '[]'
 create
