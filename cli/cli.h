@@ -20,7 +20,7 @@ enum exit_status {
 
 struct cli {
   struct umbra_client *client;
-  bool json, quiet, json_progress;
+  bool json, quiet, json_progress, standalone;
   struct progress *progress; /* progress.h */
 };
 
@@ -31,6 +31,7 @@ struct verb {
   const char *help;             /* the options, a line each; ends in a newline. May be NULL */
   const struct option *options; /* its own, without those of options.h that may stand everywhere; values 1 to 31 and
                                    from 1000. May be NULL */
+  bool by_daemon;               /* umbrad does it, where it runs */
   bool program_follows;         /* the first operand ends the options */
   /* argv[0] is the verb. The options are right, options_next() gives them; without any, optind is at the operands.
    * Returns an exit status. */

@@ -114,7 +114,7 @@ static void on_warning(void *userdata, const char *message) {
 }
 
 int cli_help_of_all(void) {
-  puts("usage: umbra [--json] [--quiet] [--progress=json] [--state-dir D] [--runtime-dir D] [--config-dir D] COMMAND "
+  puts("usage: umbra [--json] [--quiet] [--progress=json] [--state-dir D] [--runtime-dir D] [--config-dir D] [--standalone] COMMAND "
        "…\n"
        "Volume shadow copies: a backup of live volumes as they were at one instant.\n");
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
@@ -127,7 +127,11 @@ static int run_verb(struct cli *cli, int argc, char **argv) {
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
     if (strcmp(verbs[i]->name, argv[0]) == 0) {
       int status = options_check(cli, verbs[i], argc, argv);
-      return status < 0 ? verbs[i]->run(cli, argc, argv) : status;
+      if (status >= 0)
+        return status;
+      if (verbs[i]->by_daemon && !cli->standalone && umbra_client_use_daemon(cli->client) < 0)
+        return cli_failed(cli, "starting");
+      return verbs[i]->run(cli, argc, argv);
     }
   return cli_usage(NULL, "there is no command '%s'", argv[0]);
 }

@@ -14,7 +14,8 @@ enum {
   GLOBAL_PROGRESS,
   GLOBAL_STATE,
   GLOBAL_RUNTIME,
-  GLOBAL_CONFIG
+  GLOBAL_CONFIG,
+  GLOBAL_STANDALONE
 };
 enum { OPTIONS_MAX = 40, VERSION = 'V' };
 
@@ -25,6 +26,7 @@ static const struct option everywhere[] = {
     {"state-dir", required_argument, NULL, GLOBAL_STATE},
     {"runtime-dir", required_argument, NULL, GLOBAL_RUNTIME},
     {"config-dir", required_argument, NULL, GLOBAL_CONFIG},
+    {"standalone", no_argument, NULL, GLOBAL_STANDALONE},
     {"help", no_argument, NULL, 'h'},
 };
 static const struct option before_the_verb[] = {{"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0}};
@@ -98,6 +100,9 @@ static int take(struct cli *cli, const struct verb *verb, int option) {
     return take_directory(cli, verb, "runtime-dir");
   case GLOBAL_CONFIG:
     return take_directory(cli, verb, "config-dir");
+  case GLOBAL_STANDALONE:
+    cli->standalone = true;
+    return -1;
   default:
     return verb ? cli_help(verb) : cli_help_of_all();
   }

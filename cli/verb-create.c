@@ -87,6 +87,7 @@ static int run(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_create = {
     .name = "create",
+    .by_daemon = true,
     .usage = "[OPTION…] PATH…",
     .summary = "make shadow copies of the volumes that hold the paths",
     .help = SET_OPTIONS_HELP "  --label L         a name for the set\n"

@@ -98,6 +98,7 @@ static int run_recover(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_delete = {
     .name = "delete",
+    .by_daemon = true,
     .usage = "ID… | --all | --oldest PATH",
     .summary = "remove sets and their shadow copies",
     .help = "  --all             all sets\n"

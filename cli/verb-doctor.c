@@ -76,6 +76,7 @@ static int run(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_doctor = {
     .name = "doctor",
+    .by_daemon = true,
     .usage = "[PATH…]",
     .summary = "what can be done for each volume, and why not more; status 0 if every volume has a provider",
     .run = run,

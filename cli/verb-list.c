@@ -192,6 +192,7 @@ static int run_show(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_list = {
     .name = "list",
+    .by_daemon = true,
     .usage = "[sets|shadows|volumes|providers|writers|components|storage]",
     .summary = "what there is (default: shadows)",
     .run = run_list,
@@ -199,6 +200,7 @@ const struct verb verb_list = {
 
 const struct verb verb_show = {
     .name = "show",
+    .by_daemon = true,
     .usage = "ID",
     .summary = "all about one set or shadow copy",
     .run = run_show,

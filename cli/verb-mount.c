@@ -58,6 +58,7 @@ static int run_unmount(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_mount = {
     .name = "mount",
+    .by_daemon = true,
     .usage = "[--suid] [--dev] ID [DIR]",
     .summary = "show a shadow copy as a read-only tree; prints the directory",
     .help = "  --suid            honour set-user-ID bits there\n"
@@ -68,6 +69,7 @@ const struct verb verb_mount = {
 
 const struct verb verb_unmount = {
     .name = "unmount",
+    .by_daemon = true,
     .usage = "ID|DIR",
     .summary = "end showing it",
     .run = run_unmount,

@@ -111,6 +111,7 @@ static int run_writers(struct cli *cli, int argc, char **argv) {
 
 const struct verb verb_writers = {
     .name = "writers",
+    .by_daemon = true,
     .usage = "[list] | test NAME | timeouts NAME [EVENT=MS…] | enable NAME | disable NAME",
     .summary = "who is told when shadow copies are made",
     .run = run_writers,

@@ -41,10 +41,10 @@ struct call *service_find_call(struct service *s, int64_t number) {
 }
 
 void call_fail(struct call *c, enum umbra_reason reason, const char *message) {
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   if (!c->message)
     return;
-  (void)sd_bus_reply_method_errorf(c->message, service_error_name(reason, name), "%s", message);
+  (void)sd_bus_reply_method_errorf(c->message, bus_error_name(reason, name), "%s", message);
   c->message = sd_bus_message_unref(c->message);
 }
 
@@ -87,7 +87,7 @@ static int on_sender_gone(sd_bus_track *track, void *context) {
 }
 
 static bool within_limits(const struct service *s, const char *sender, bool trusted, sd_bus_error *error) {
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   size_t own = 0;
   for (const struct call *c = s->calls; c; c = c->next)
     own += c->sender && strcmp(c->sender, sender) == 0;
@@ -96,7 +96,7 @@ static bool within_limits(const struct service *s, const char *sender, bool trus
                       : !trusted && s->ordinary_count >= CALLS_ORDINARY_MAX ? "of ordinary users"
                                                                             : NULL;
   if (limit)
-    (void)sd_bus_error_setf(error, service_error_name(UMBRA_REASON_LIMIT, name),
+    (void)sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_LIMIT, name),
                             "too many requests at once %s: wait until one of them has ended", limit);
   return !limit;
 }
@@ -135,13 +135,13 @@ struct call *calls_begin_own(struct service *s, json_t *request, call_answer ans
 
 /* Is it allowed by now, or who has to be asked? */
 static int authorise(struct call *c, const struct call_options *options, sd_bus_error *error) {
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   bool own = options->access == CALL_OWNER && c->user == options->owner;
   if (c->trusted || own || options->access == CALL_ANYBODY || options->access == CALL_READER)
     return send_to_host(c);
   if (authority_ask(c, "org.umbra.manage") >= 0)
     return 0;
-  return sd_bus_error_setf(error, service_error_name(UMBRA_REASON_ACCESS, name),
+  return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_ACCESS, name),
                            "only root and members of group '%s' may do this", c->service->group);
 }
 
@@ -253,7 +253,7 @@ static bool ask_again(struct call *c, const json_t *line) {
 
 /* After these the catalogue is another, or what is mounted is. */
 static bool changes_sets(const struct call *c) {
-  static const char *const verbs[] = {"create", "delete", "mount", "unmount", "recover"};
+  static const char *const verbs[] = {"create", "delete", "delete-oldest", "mount", "unmount", "recover"};
   const char *verb = json_get_string_or(c->request, "do", "");
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
     if (strcmp(verbs[i], verb) == 0)
@@ -291,6 +291,19 @@ static void on_gone(struct call *c, const json_t *line) {
     service_refresh_sets(s);
 }
 
+/* What is no set's concerns only who asked. */
+static void warn_sender(const struct call *c, const char *message) {
+  sd_bus_message *m = NULL;
+  if (!c->sender) {
+    log_warning("%s", message);
+    return;
+  }
+  if (sd_bus_message_new_signal(c->service->bus, &m, SERVICE_PATH, SERVICE_NAME ".Manager", "Warning") >= 0 &&
+      sd_bus_message_set_destination(m, c->sender) >= 0 && sd_bus_message_append(m, "s", message) >= 0)
+    (void)sd_bus_send(c->service->bus, m, NULL);
+  sd_bus_message_unref(m);
+}
+
 void calls_take_report(struct service *s, json_t *line) {
   struct call *c = service_find_call(s, json_get_integer_or(line, "call", 0));
   const char *event = json_get_string_or(line, "event", "");
@@ -303,8 +316,10 @@ void calls_take_report(struct service *s, json_t *line) {
   }
   if (strcmp(event, "new") == 0)
     on_new(c, line);
-  else if (strcmp(event, "progress") == 0 || strcmp(event, "warning") == 0)
+  else if (c->set_id[0] && (strcmp(event, "progress") == 0 || strcmp(event, "warning") == 0))
     sets_tell(s, c->set_id, line);
+  else if (strcmp(event, "warning") == 0)
+    warn_sender(c, json_get_string_or(line, "message", ""));
   else if (strcmp(event, "done") == 0)
     on_done(c, line);
   else if (strcmp(event, "failed") == 0) {

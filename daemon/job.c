@@ -207,7 +207,14 @@ static void do_create(struct job *j) {
 /* ---- the others ---- */
 
 static void do_delete(struct job *j) {
-  answer(j, j->request.call, umbra_delete(j->client, j->request.id), NULL);
+  answer(j, j->request.call, umbra_delete(j->client, j->request.text), NULL);
+  access_tidy(j->directories);
+}
+
+static void do_delete_oldest(struct job *j) {
+  CLEANUP_FREE char *id = NULL;
+  int r = umbra_delete_oldest(j->client, j->request.text, &id);
+  answer(j, j->request.call, r, r < 0 ? NULL : json_pack("{s:s}", "text", id));
   access_tidy(j->directories);
 }
 
@@ -246,44 +253,72 @@ static void do_doctor(struct job *j) {
 }
 
 /* May this user? Answers when not. */
-static bool may_see(const struct job *j, bool whole) {
+static bool may_see(const struct job *j, const char *shadow_id, bool whole) {
   struct umbra_error err = {0};
-  int r = j->request.trusted ? 0 : access_may_see(j->directories, j->request.id, j->request.user, whole, &err);
+  int r = j->request.trusted ? 0 : access_may_see(j->directories, shadow_id, j->request.user, whole, &err);
   if (r < 0)
     failed(j->request.call, r, err.reason, err.message);
   return r >= 0;
 }
 
-static void do_mount(struct job *j) {
+/* The one shadow copy that a text means: its id, the caller's; NULL: none, or one of several. */
+static char *whole_id(const struct job *j, const char *text) {
+  char *shown = NULL;
+  if (umbra_show(j->client, text, &shown) < 0)
+    return NULL;
+  CLEANUP_JSON json_t *document = parse_and_free(shown);
+  const json_t *shadows = json_object_get(json_object_get(document, "set"), "shadows");
+  const json_t *shadow =
+      json_array_size(shadows) == 1 ? json_array_get(shadows, 0) : json_object_get(document, "shadow");
+  const char *id = json_get_string_or(shadow, "id", NULL);
+  return id ? strdup(id) : NULL;
+}
+
+/* For a user who is not root: where only he gets to. */
+static void mount_for_user(struct job *j, unsigned flags) {
   const struct request *q = &j->request;
-  CLEANUP_FREE char *wanted = NULL, *directory = NULL;
+  CLEANUP_FREE char *id = whole_id(j, q->text), *wanted = NULL, *directory = NULL;
   CLEANUP_CLOSE int lock = -1;
   struct umbra_error err = {0};
-  unsigned flags = 0;
-  if (!may_see(j, true))
+  /* Who means none is told so in libumbra's words, for which it mounts nothing. */
+  if (!id) {
+    failed_client(j, q->call, umbra_mount(j->client, q->text, NULL, 0, &directory));
     return;
-  if (q->trusted)
-    flags = (q->suid ? UMBRA_MOUNT_SUID : 0) | (q->dev ? UMBRA_MOUNT_DEV : 0);
-  int r = q->user == 0 ? 0 : access_user_directory(j->directories, q->id, q->user, &wanted, &lock, &err);
+  }
+  if (!may_see(j, id, true))
+    return;
+  int r = access_user_directory(j->directories, id, q->user, &wanted, &lock, &err);
   if (r < 0) {
     failed(q->call, r, err.reason, err.message);
     return;
   }
-  r = umbra_mount(j->client, q->id, wanted, flags, &directory);
+  r = umbra_mount(j->client, id, wanted, flags, &directory);
   cleanup_close_fd(&lock);
   lock = -1;
   answer(j, q->call, r, r < 0 ? NULL : json_pack("{s:o}", "directory", json_path(directory)));
-  if (r < 0 && wanted)
+  if (r < 0)
     access_tidy(j->directories);
 }
 
+static void do_mount(struct job *j) {
+  const struct request *q = &j->request;
+  unsigned flags = q->trusted ? (q->suid ? UMBRA_MOUNT_SUID : 0) | (q->dev ? UMBRA_MOUNT_DEV : 0) : 0;
+  if (q->user != 0) {
+    mount_for_user(j, flags);
+    return;
+  }
+  CLEANUP_FREE char *directory = NULL;
+  int r = umbra_mount(j->client, q->text, q->place, flags, &directory);
+  answer(j, q->call, r, r < 0 ? NULL : json_pack("{s:o}", "directory", json_path(directory)));
+}
+
 static void do_unmount(struct job *j) {
-  answer(j, j->request.call, umbra_unmount(j->client, j->request.id), NULL);
+  answer(j, j->request.call, umbra_unmount(j->client, j->request.text), NULL);
   access_tidy(j->directories);
 }
 
 static void do_open(struct job *j) {
-  if (!may_see(j, false))
+  if (!may_see(j, j->request.id, false))
     return;
   CLEANUP_CLOSE int fd = umbra_open_shadow(j->client, j->request.id);
   if (fd < 0)
@@ -311,10 +346,10 @@ static void do_enable(struct job *j) {
 }
 
 static void (*const acts[REQUEST_VERB_MAX])(struct job *j) = {
-    [REQUEST_CREATE] = do_create,   [REQUEST_DELETE] = do_delete, [REQUEST_LIST] = do_list,
-    [REQUEST_SHOW] = do_show,       [REQUEST_DOCTOR] = do_doctor, [REQUEST_MOUNT] = do_mount,
-    [REQUEST_UNMOUNT] = do_unmount, [REQUEST_OPEN] = do_open,     [REQUEST_RECOVER] = do_recover,
-    [REQUEST_TEST] = do_test,       [REQUEST_ENABLE] = do_enable,
+    [REQUEST_CREATE] = do_create,   [REQUEST_DELETE] = do_delete,   [REQUEST_DELETE_OLDEST] = do_delete_oldest,
+    [REQUEST_LIST] = do_list,       [REQUEST_SHOW] = do_show,       [REQUEST_DOCTOR] = do_doctor,
+    [REQUEST_MOUNT] = do_mount,     [REQUEST_UNMOUNT] = do_unmount, [REQUEST_OPEN] = do_open,
+    [REQUEST_RECOVER] = do_recover, [REQUEST_TEST] = do_test,       [REQUEST_ENABLE] = do_enable,
 };
 
 static int make_client(struct umbra_client **ret, const struct directories *directories) {

@@ -18,8 +18,8 @@
 /* ---- arguments ---- */
 
 static int wrong(sd_bus_error *error, const char *what, const char *value) {
-  char name[SERVICE_ERROR_BYTES];
-  return sd_bus_error_setf(error, service_error_name(UMBRA_REASON_INVALID, name), "%s '%s'", what, value);
+  char name[BUS_ERROR_BYTES];
+  return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_INVALID, name), "%s '%s'", what, value);
 }
 
 static int read_paths(sd_bus_message *m, json_t *paths, sd_bus_error *error) {
@@ -142,13 +142,13 @@ static int method_list_sets(sd_bus_message *m, void *context, sd_bus_error *erro
 static int method_delete_set(sd_bus_message *m, void *context, sd_bus_error *error) {
   struct service *s = context;
   const char *path;
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   int r = sd_bus_message_read(m, "o", &path);
   if (r < 0)
     return r;
   struct set_object *set = sets_find_path(s, path);
   if (!set)
-    return sd_bus_error_setf(error, service_error_name(UMBRA_REASON_NOT_FOUND, name), "no set '%s'", path);
+    return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_NOT_FOUND, name), "no set '%s'", path);
   return sets_delete(s, set, m, error);
 }
 
@@ -212,23 +212,101 @@ static int read_text(sd_bus_message *m, const char **ret, sd_bus_error *error) {
   return 0;
 }
 
-static int begin_text(struct service *s, sd_bus_message *m, const char *verb, call_answer answer,
+static int begin_text(struct service *s, sd_bus_message *m, const char *verb, enum call_access access, call_answer answer,
                       sd_bus_error *error) {
   const char *text;
   int r = read_text(m, &text, error);
   if (r < 0)
     return r;
   struct call_options options = {
-      .access = CALL_MANAGE, .request = json_pack("{s:s, s:s}", "do", verb, "text", text), .answer = answer};
+      .access = access, .request = json_pack("{s:s, s:s}", "do", verb, "text", text), .answer = answer};
   return calls_begin(s, m, &options, NULL, error);
 }
 
 static int method_test_writer(sd_bus_message *m, void *context, sd_bus_error *error) {
-  return begin_text(context, m, "test", answer_text, error);
+  return begin_text(context, m, "test", CALL_MANAGE, answer_text, error);
 }
 
 static int method_show(sd_bus_message *m, void *context, sd_bus_error *error) {
-  return begin_text(context, m, "show", answer_text, error);
+  return begin_text(context, m, "show", CALL_ANYBODY, answer_text, error);
+}
+
+/* What anybody may know; but to list writers is to run their programs, so that others get what was found last. */
+static int method_list(sd_bus_message *m, void *context, sd_bus_error *error) {
+  struct service *s = context;
+  const char *what;
+  uid_t user;
+  bool trusted = false;
+  int r = read_text(m, &what, error);
+  if (r < 0)
+    return r;
+  if (strcmp(what, "writers") == 0) {
+    if ((r = authority_look(s, m, &user, &trusted)) < 0)
+      return r;
+    CLEANUP_JSON json_t *document =
+        trusted ? NULL : json_pack("{s:o}", "writers", s->writers ? json_incref(s->writers) : json_array());
+    CLEANUP_FREE char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    if (!trusted)
+      return text ? sd_bus_reply_method_return(m, "s", text) : -ENOMEM;
+  }
+  r = sd_bus_message_rewind(m, 1);
+  return r < 0 ? r : begin_text(s, m, "list", CALL_ANYBODY, answer_text, error);
+}
+
+static int method_delete(sd_bus_message *m, void *context, sd_bus_error *error) {
+  return begin_text(context, m, "delete", CALL_MANAGE, NULL, error);
+}
+
+static int answer_id(struct call *c, const json_t *result, int fd) {
+  (void)fd;
+  return c->message ? sd_bus_reply_method_return(c->message, "s", json_get_string_or(result, "text", "")) : 0;
+}
+
+static int method_delete_oldest(sd_bus_message *m, void *context, sd_bus_error *error) {
+  return begin_text(context, m, "delete-oldest", CALL_MANAGE, answer_id, error);
+}
+
+static int answer_directory(struct call *c, const json_t *result, int fd) {
+  (void)fd;
+  return c->message ? sd_bus_reply_method_return(c->message, "s", json_get_string_or(result, "directory", "")) : 0;
+}
+
+/* Where is root's to say: to mount over what is there is to be root. */
+static int method_mount(sd_bus_message *m, void *context, sd_bus_error *error) {
+  struct service *s = context;
+  const char *id, *place;
+  int suid = 0, dev = 0;
+  uid_t user = (uid_t)-1;
+  bool trusted = false;
+  char name[BUS_ERROR_BYTES];
+  int r = sd_bus_message_read(m, "ssbb", &id, &place, &suid, &dev);
+  if (r >= 0)
+    r = authority_look(s, m, &user, &trusted);
+  if (r < 0)
+    return r;
+  if (id[0] == 0 || strlen(id) >= PATH_MAX || (place[0] != 0 && (place[0] != '/' || strlen(place) >= PATH_MAX)))
+    return wrong(error, "no shadow copy, or no place for it:", "");
+  if (place[0] != 0 && user != 0)
+    return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_ACCESS, name),
+                             "only root says where a shadow copy is mounted");
+  struct call_options options = {.access = CALL_READER,
+                                 .request = json_pack("{s:s, s:s, s:b, s:b, s:s*}", "do", "mount", "text", id, "suid",
+                                                      suid, "dev", dev, "place", place[0] ? place : NULL),
+                                 .answer = answer_directory};
+  return calls_begin(s, m, &options, NULL, error);
+}
+
+static int method_unmount(sd_bus_message *m, void *context, sd_bus_error *error) {
+  struct service *s = context;
+  const char *text;
+  uid_t user = 0;
+  int r = read_text(m, &text, error);
+  if (r < 0)
+    return r;
+  struct call_options options = {.access = shadows_belong_to(s, text, &user) ? CALL_OWNER : CALL_MANAGE,
+                                 .owner = user,
+                                 .request = json_pack("{s:s, s:s}", "do", "unmount", "text", text)};
+  return calls_begin(s, m, &options, NULL, error);
 }
 
 static int answer_enabled(struct call *c, const json_t *result, int fd) {
@@ -284,6 +362,17 @@ static int get_place(sd_bus *bus, const char *path, const char *interface, const
   return sd_bus_message_append(reply, "s", value);
 }
 
+/* Mounts are seen in this namespace: who is in another one does not want them here. */
+static int get_mount_namespace(sd_bus *bus, const char *path, const char *interface, const char *property,
+                               sd_bus_message *reply, void *context, sd_bus_error *error) {
+  (void)bus;
+  (void)path;
+  (void)interface;
+  (void)property;
+  (void)error;
+  return sd_bus_message_append(reply, "t", ((const struct service *)context)->mount_namespace);
+}
+
 #define OPEN SD_BUS_VTABLE_UNPRIVILEGED /* calls.c and authority.c say who may */
 #define PARAM SD_BUS_PARAM
 static const sd_bus_vtable manager_vtable[] = {
@@ -292,10 +381,17 @@ static const sd_bus_vtable manager_vtable[] = {
     SD_BUS_PROPERTY("StateDirectory", "s", get_place, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("RuntimeDirectory", "s", get_place, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("ConfigDirectory", "s", get_place, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("MountNamespace", "t", get_mount_namespace, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_METHOD_WITH_NAMES("CreateSet", "asa{sv}", PARAM(paths) PARAM(options), "o", PARAM(set), method_create_set,
                              OPEN),
     SD_BUS_METHOD_WITH_NAMES("ListSets", NULL, , "a(so)", PARAM(sets), method_list_sets, OPEN),
     SD_BUS_METHOD_WITH_NAMES("DeleteSet", "o", PARAM(set), NULL, , method_delete_set, OPEN),
+    SD_BUS_METHOD_WITH_NAMES("List", "s", PARAM(what), "s", PARAM(document), method_list, OPEN),
+    SD_BUS_METHOD_WITH_NAMES("Delete", "s", PARAM(id), NULL, , method_delete, OPEN),
+    SD_BUS_METHOD_WITH_NAMES("DeleteOldest", "s", PARAM(path), "s", PARAM(id), method_delete_oldest, OPEN),
+    SD_BUS_METHOD_WITH_NAMES("Mount", "ssbb", PARAM(id) PARAM(place) PARAM(suid) PARAM(dev), "s", PARAM(directory),
+                             method_mount, OPEN),
+    SD_BUS_METHOD_WITH_NAMES("Unmount", "s", PARAM(id), NULL, , method_unmount, OPEN),
     SD_BUS_METHOD_WITH_NAMES("Show", "s", PARAM(id), "s", PARAM(document), method_show, OPEN),
     SD_BUS_METHOD_WITH_NAMES("Doctor", "as", PARAM(paths), "s", PARAM(document), method_doctor, OPEN),
     SD_BUS_METHOD_WITH_NAMES("ListWriters", NULL, , "a(ssssss)", PARAM(writers), method_list_writers, OPEN),
@@ -304,6 +400,7 @@ static const sd_bus_vtable manager_vtable[] = {
     SD_BUS_METHOD_WITH_NAMES("Recover", NULL, , "u", PARAM(count), method_recover, OPEN),
     SD_BUS_SIGNAL_WITH_NAMES("SetNew", "so", PARAM(id) PARAM(set), 0),
     SD_BUS_SIGNAL_WITH_NAMES("SetRemoved", "so", PARAM(id) PARAM(set), 0),
+    SD_BUS_SIGNAL_WITH_NAMES("Warning", "s", PARAM(message), 0),
     SD_BUS_SIGNAL_WITH_NAMES("LowStorage", "stt", PARAM(directory) PARAM(free_bytes) PARAM(size_bytes), 0),
     SD_BUS_VTABLE_END,
 };

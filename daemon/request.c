@@ -15,12 +15,13 @@ static const struct {
   unsigned needs;
 } verbs[REQUEST_VERB_MAX] = {
     [REQUEST_CREATE] = {"create", NEEDS_PATHS | NEEDS_OPTIONS},
-    [REQUEST_DELETE] = {"delete", NEEDS_ID},
+    [REQUEST_DELETE] = {"delete", NEEDS_TEXT},
+    [REQUEST_DELETE_OLDEST] = {"delete-oldest", NEEDS_TEXT},
     [REQUEST_LIST] = {"list", NEEDS_TEXT},
     [REQUEST_SHOW] = {"show", NEEDS_TEXT},
     [REQUEST_DOCTOR] = {"doctor", NEEDS_PATHS},
-    [REQUEST_MOUNT] = {"mount", NEEDS_ID | NEEDS_USER},
-    [REQUEST_UNMOUNT] = {"unmount", NEEDS_ID},
+    [REQUEST_MOUNT] = {"mount", NEEDS_TEXT | NEEDS_USER},
+    [REQUEST_UNMOUNT] = {"unmount", NEEDS_TEXT},
     [REQUEST_OPEN] = {"open", NEEDS_ID | NEEDS_USER},
     [REQUEST_RECOVER] = {"recover", 0},
     [REQUEST_TEST] = {"test", NEEDS_TEXT},
@@ -97,6 +98,12 @@ static int parse_operands(const json_t *line, struct request *q, struct umbra_er
     if (uid < 0 || uid >= UINT32_MAX)
       return wrong(err, "no user");
     q->user = (uid_t)uid;
+  }
+  const json_t *place = q->verb == REQUEST_MOUNT ? json_object_get(line, "place") : NULL;
+  if (place) {
+    if (!is_text(place, PATH_MAX - 1) || json_string_value(place)[0] != '/' || q->user != 0)
+      return wrong(err, "a place that is none");
+    q->place = json_string_value(place);
   }
   return 0;
 }

@@ -17,13 +17,15 @@ enum { REQUEST_PATHS_MAX = 4096, REQUEST_OPTIONS_MAX = 256, REQUEST_TEXT_BYTES_M
 
 enum request_verb {
   /* A job each: */
-  REQUEST_CREATE,  /* paths, options */
-  REQUEST_DELETE,  /* id: set or shadow copy */
-  REQUEST_LIST,    /* text: what, as umbra_list(); "inventory": sets and storage */
-  REQUEST_SHOW,    /* text: id, prefix or label */
-  REQUEST_DOCTOR,  /* paths, may be none */
-  REQUEST_MOUNT,   /* id, user, trusted, suid, dev */
-  REQUEST_UNMOUNT, /* id */
+  REQUEST_CREATE,        /* paths, options */
+  REQUEST_DELETE,        /* text: set or shadow copy, as umbra_delete() takes it */
+  REQUEST_DELETE_OLDEST, /* text: a path */
+  REQUEST_LIST,          /* text: what, as umbra_list(); "inventory": sets and storage */
+  REQUEST_SHOW,          /* text: id, prefix or label */
+  REQUEST_DOCTOR,        /* paths, may be none */
+  REQUEST_MOUNT, /* text: as umbra_mount() takes it, user, trusted, suid, dev; of root's place: where (NULL: below the
+                    runtime directory) */
+  REQUEST_UNMOUNT, /* text: as umbra_unmount() takes it */
   REQUEST_OPEN,    /* id, user, trusted; or to a set that is held, of which id is a shadow copy */
   REQUEST_RECOVER,
   REQUEST_TEST,   /* text: a writer */
@@ -42,7 +44,7 @@ struct request {
   enum request_verb verb;
   int64_t call; /* the asker's number, > 0 */
   int64_t to;   /* the call whose job is meant; 0: a new job */
-  const char *id, *text;
+  const char *id, *text, *place;
   bool flag, trusted, suid, dev;
   uid_t user;
   const json_t *paths;   /* array of JSON paths (json_path()) */

@@ -11,23 +11,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 
 /* Storage with less than a part of this free is low. */
 enum { LOW_STORAGE_PART = 10 };
-
-const char *service_error_name(enum umbra_reason reason, char buffer[SERVICE_ERROR_BYTES]) {
-  size_t used = (size_t)snprintf(buffer, SERVICE_ERROR_BYTES, SERVICE_NAME ".Error.");
-  bool capital = true;
-  for (const char *at = error_reason_name(reason); *at && used + 1 < SERVICE_ERROR_BYTES; at++) {
-    if (*at != '-')
-      buffer[used++] = capital && *at >= 'a' && *at <= 'z' ? (char)(*at - 'a' + 'A') : *at;
-    capital = *at == '-';
-  }
-  buffer[used] = 0;
-  return buffer;
-}
 
 /* ---- lists ---- */
 
@@ -222,6 +211,9 @@ static int join_bus(struct service *s) {
 
 int service_run(const struct directories *directories, const char *group, int host_fd, pid_t host_pid) {
   struct service s = {.directories = directories, .group = group, .ping_answered = true};
+  struct stat mounts;
+  if (stat("/proc/self/ns/mnt", &mounts) == 0)
+    s.mount_namespace = mounts.st_ino;
   int r = start(&s, host_fd);
   if (r >= 0)
     r = join_bus(&s);

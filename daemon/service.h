@@ -9,6 +9,7 @@
 #include "daemon/lines.h"
 #include "daemon/directories.h"
 
+#include "common/bus-error.h"
 #include "common/error.h"
 
 #include <jansson.h>
@@ -31,7 +32,8 @@ struct service {
   sd_event *loop;
   sd_bus *bus;
   struct lines *host;
-  struct call *calls; /* calls.c */
+  struct call *calls;       /* calls.c */
+  uint64_t mount_namespace; /* of both processes: its inode */
   size_t call_count, ordinary_count;
   int64_t last_number;
   struct set_object *sets; /* sets.c */
@@ -51,10 +53,6 @@ void service_refresh_writers(struct service *s);
 
 /* A job's report of something that is not an answer. */
 struct call *service_find_call(struct service *s, int64_t number);
-
-/* "org.umbra.Umbra1.Error.NotFound" */
-enum { SERVICE_ERROR_BYTES = 64 };
-const char *service_error_name(enum umbra_reason reason, char buffer[SERVICE_ERROR_BYTES]);
 
 /* manager.c, sets.c, shadows.c, writers.c: put their objects on the bus. 0 or negative errno. */
 int manager_export(struct service *s);

@@ -75,6 +75,7 @@ static struct set_object *set_new(struct service *s, const char *id, enum set_st
 
 static void set_object_free(struct set_object *set) {
   json_decref(set->document);
+  json_decref(set->result);
   free(set->owner);
   free(set->failure);
   free(set);
@@ -166,6 +167,9 @@ void sets_made(struct service *s, const char *id, const json_t *document) {
   if (!set)
     return;
   set->stage = SET_STAGE_THERE;
+  json_decref(set->result);
+  set->result = json_pack("{s:O?, s:O?}", "set", json_object_get(document, "set"), "degraded",
+                          json_object_get(document, "degraded"));
   take_document(s, set, json_deep_copy(json_object_get(document, "set")));
   tell_changed(s, set);
   (void)sd_bus_emit_signal(s->bus, set->path, SET_INTERFACE, "Ready", "bs", 1, "");
@@ -283,19 +287,19 @@ static struct service *service_of(sd_bus_message *m) {
 static int check_user(struct service *s, const struct set_object *set, sd_bus_message *m, sd_bus_error *error) {
   uid_t user = (uid_t)-1;
   bool trusted = false;
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   int r = authority_look(s, m, &user, &trusted);
   if (r < 0 || trusted || user == set->user)
     return r;
-  return sd_bus_error_setf(error, service_error_name(UMBRA_REASON_ACCESS, name), "the set is another user's");
+  return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_ACCESS, name), "the set is another user's");
 }
 
 int sets_delete(struct service *s, struct set_object *set, sd_bus_message *m, sd_bus_error *error) {
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   const struct call *maker = set->job ? service_find_call(s, set->job) : NULL;
   struct call_options options = {.access = maker ? CALL_OWNER : CALL_MANAGE, .owner = set->user};
   if (set->stage == SET_STAGE_CREATING)
-    return sd_bus_error_setf(error, service_error_name(UMBRA_REASON_BAD_STATE, name),
+    return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_BAD_STATE, name),
                              "the set is being made: cancel it, or wait");
   if (set->stage == SET_STAGE_FAILED) {
     int r = check_user(s, set, m, error);
@@ -308,7 +312,7 @@ int sets_delete(struct service *s, struct set_object *set, sd_bus_message *m, sd
     options.request = json_pack("{s:s}", "do", "release");
     options.to = set->job;
   } else
-    options.request = json_pack("{s:s, s:s}", "do", "delete", "id", set->id);
+    options.request = json_pack("{s:s, s:s}", "do", "delete", "text", set->id);
   return calls_begin(s, m, &options, NULL, error);
 }
 
@@ -319,12 +323,12 @@ static int method_delete(sd_bus_message *m, void *found, sd_bus_error *error) {
 static int method_complete(sd_bus_message *m, void *found, sd_bus_error *error) {
   const struct set_object *set = found;
   int succeeded = 0;
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   int r = sd_bus_message_read(m, "b", &succeeded);
   if (r < 0)
     return r;
   if (set->stage != SET_STAGE_THERE || set->job == 0)
-    return sd_bus_error_setf(error, service_error_name(UMBRA_REASON_BAD_STATE, name),
+    return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_BAD_STATE, name),
                              "completing a backup: the set is %s and held by nobody here", set_object_state(set));
   struct call_options options = {.access = CALL_OWNER,
                                  .owner = set->user,
@@ -336,13 +340,13 @@ static int method_complete(sd_bus_message *m, void *found, sd_bus_error *error) 
 static int method_cancel(sd_bus_message *m, void *found, sd_bus_error *error) {
   const struct set_object *set = found;
   struct service *s = service_of(m);
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   int r = check_user(s, set, m, error);
   if (r < 0)
     return r;
   struct call *maker = set->stage == SET_STAGE_CREATING ? service_find_call(s, set->job) : NULL;
   if (!maker)
-    return sd_bus_error_setf(error, service_error_name(UMBRA_REASON_BAD_STATE, name),
+    return sd_bus_error_setf(error, bus_error_name(UMBRA_REASON_BAD_STATE, name),
                              "the set is %s: nothing is left to cancel", set_object_state(set));
   calls_stop(maker);
   return sd_bus_reply_method_return(m, NULL);
@@ -350,11 +354,11 @@ static int method_cancel(sd_bus_message *m, void *found, sd_bus_error *error) {
 
 static int method_wait(sd_bus_message *m, void *found, sd_bus_error *error) {
   const struct set_object *set = found;
-  char name[SERVICE_ERROR_BYTES];
+  char name[BUS_ERROR_BYTES];
   if (set->stage == SET_STAGE_THERE)
     return sd_bus_reply_method_return(m, NULL);
   if (set->stage == SET_STAGE_FAILED)
-    return sd_bus_error_setf(error, service_error_name(set->reason, name), "%s", set->failure ? set->failure : "");
+    return sd_bus_error_setf(error, bus_error_name(set->reason, name), "%s", set->failure ? set->failure : "");
   struct call_options options = {.access = CALL_ANYBODY, .request = json_pack("{s:s}", "do", "wait")};
   struct call *c = NULL;
   int r = calls_begin(service_of(m), m, &options, &c, error);
@@ -412,10 +416,10 @@ static int get_document(sd_bus *bus, const char *path, const char *interface, co
   (void)bus;
   (void)path;
   (void)interface;
-  (void)property;
   (void)error;
   const struct set_object *set = found;
-  CLEANUP_FREE char *text = json_dumps(set->document, JSON_COMPACT);
+  const json_t *document = strcmp(property, "Document") == 0 ? set->document : set->result;
+  CLEANUP_FREE char *text = document ? json_dumps(document, JSON_COMPACT) : strdup("");
   return text ? sd_bus_message_append(reply, "s", text) : -ENOMEM;
 }
 
@@ -462,6 +466,7 @@ static const sd_bus_vtable set_vtable[] = {
     SD_BUS_PROPERTY("Owner", "s", get_text, 0, 0),
     SD_BUS_PROPERTY("Failure", "s", get_text, 0, CHANGES),
     SD_BUS_PROPERTY("Document", "s", get_document, 0, CHANGES),
+    SD_BUS_PROPERTY("Result", "s", get_document, 0, SD_BUS_VTABLE_PROPERTY_EXPLICIT),
     SD_BUS_PROPERTY("Shadows", "ao", get_shadows, 0, CHANGES),
     SD_BUS_METHOD_WITH_NAMES("Complete", "b", SD_BUS_PARAM(succeeded), NULL, , method_complete,
                              SD_BUS_VTABLE_UNPRIVILEGED),

@@ -18,6 +18,7 @@ struct set_object {
   char id[40], path[SET_OBJECT_PATH_BYTES];
   enum set_stage stage;
   json_t *document; /* as in umbra_list("sets"); an empty object while it is made */
+  json_t *result;   /* of one that a call made: {"set": as it was just then, "degraded"}; NULL */
   int64_t job;      /* the call that makes or holds it; 0: nobody's here */
   uid_t user;       /* who asked for it, if job or failed */
   char *owner;      /* unique name of the one whose it is, as long as he is there; NULL: nobody's */
@@ -52,6 +53,10 @@ void sets_take_list(struct service *s, const json_t *list);
 int sets_delete(struct service *s, struct set_object *set, sd_bus_message *m, sd_bus_error *error);
 
 void sets_free_all(struct service *s);
+
+/* shadows.c. For Manager.Unmount(): is what the text means (an id, a prefix, a label, or where it is mounted) mounted
+ * for one user only? */
+bool shadows_belong_to(const struct service *s, const char *text, uid_t *ret_user);
 
 /* shadows.c: told of by sets.c. A shadow copy of a set's document came, went, or differs from before. */
 void shadows_added(struct service *s, const json_t *shadow);

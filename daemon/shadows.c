@@ -4,6 +4,7 @@
 #include "daemon/sets.h"
 
 #include "common/cleanup.h"
+#include "common/id.h"
 #include "common/json.h"
 
 #include <errno.h>
@@ -93,7 +94,7 @@ static int method_mount(sd_bus_message *m, void *found, sd_bus_error *error) {
   if (r < 0)
     return r;
   struct call_options options = {.access = CALL_READER,
-                                 .request = json_pack("{s:s, s:s, s:b, s:b}", "do", "mount", "id",
+                                 .request = json_pack("{s:s, s:s, s:b, s:b}", "do", "mount", "text",
                                                       json_get_string_or(found, "id", ""), "suid", suid, "dev", dev),
                                  .answer = answer_directory};
   return calls_begin(service_of(m), m, &options, NULL, error);
@@ -115,14 +116,37 @@ static bool is_users_own(const struct service *s, const json_t *shadow, uid_t *r
   return true;
 }
 
+bool shadows_belong_to(const struct service *s, const char *text, uid_t *ret_user) {
+  for (const struct set_object *set = s->sets; set; set = set->next) {
+    const json_t *shadows = json_object_get(set->document, "shadows");
+    const char *label = json_get_string_or(set->document, "label", NULL);
+    bool named = id_matches(set->id, text) || (label && strcmp(label, text) == 0);
+    size_t i;
+    json_t *shadow;
+    json_array_foreach(shadows, i, shadow) {
+      if ((named && json_array_size(shadows) == 1) || id_matches(json_get_string_or(shadow, "id", ""), text) ||
+          strcmp(json_get_string_or(shadow, "mount", ""), text) == 0)
+        return is_users_own(s, shadow, ret_user);
+    }
+  }
+  return false;
+}
+
 static int method_unmount(sd_bus_message *m, void *found, sd_bus_error *error) {
   struct service *s = service_of(m);
   uid_t user = 0;
   struct call_options options = {
       .access = is_users_own(s, found, &user) ? CALL_OWNER : CALL_MANAGE,
       .owner = user,
-      .request = json_pack("{s:s, s:s}", "do", "unmount", "id", json_get_string_or(found, "id", ""))};
+      .request = json_pack("{s:s, s:s}", "do", "unmount", "text", json_get_string_or(found, "id", ""))};
   return calls_begin(s, m, &options, NULL, error);
+}
+
+static int method_delete(sd_bus_message *m, void *found, sd_bus_error *error) {
+  struct call_options options = {
+      .access = CALL_MANAGE,
+      .request = json_pack("{s:s, s:s}", "do", "delete", "text", json_get_string_or(found, "id", ""))};
+  return calls_begin(service_of(m), m, &options, NULL, error);
 }
 
 static int method_open(sd_bus_message *m, void *found, sd_bus_error *error) {
@@ -192,6 +216,7 @@ static const sd_bus_vtable shadow_vtable[] = {
     SD_BUS_PROPERTY("StorageBytes", "t", get_storage, 0, CHANGES),
     SD_BUS_METHOD_WITH_NAMES("Mount", "bb", SD_BUS_PARAM(suid) SD_BUS_PARAM(dev), "s", SD_BUS_PARAM(directory),
                              method_mount, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("Delete", NULL, NULL, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("Unmount", NULL, NULL, method_unmount, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_NAMES("Open", NULL, , "h", SD_BUS_PARAM(root), method_open, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END,

@@ -2,6 +2,7 @@
 /* The client handle: whom to tell, where things are, what went wrong last. It hosts the coordinator in this process.
  */
 #include "libumbra/handles.h"
+#include "libumbra/remote.h"
 
 #include "coordinator/recovery.h"
 
@@ -26,6 +27,7 @@ int umbra_client_new(struct umbra_client **ret) {
 void umbra_client_free(struct umbra_client *client) {
   if (!client)
     return;
+  remote_free(client->remote);
   coordinator_free(client->coordinator);
   free(client);
 }
@@ -44,6 +46,14 @@ int umbra_client_set_directory(struct umbra_client *client, const char *name, co
   free(*field);
   *field = copy;
   return 0;
+}
+
+int umbra_client_use_daemon(struct umbra_client *client) {
+  error_clear(&client->error);
+  if (client->prepared || client->remote)
+    return error_set(&client->error, -EBUSY, UMBRA_REASON_BAD_STATE, "looking for umbrad: the client is used already");
+  int r = remote_open(client, &client->remote);
+  return r < 0 ? r : client->remote != NULL;
 }
 
 const char *umbra_client_message(const struct umbra_client *client) { return client->error.message; }

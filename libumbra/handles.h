@@ -15,11 +15,16 @@ struct umbra_client {
   struct umbra_error error; /* of the last failure */
   struct umbra_set *making; /* the set that is being made, borrowed; NULL */
   bool prepared;            /* directories made, earlier crashes cleaned up */
+  struct remote *remote;    /* umbrad, which does what it can instead of this process; NULL: nothing */
 };
 
 struct umbra_set {
   struct umbra_client *client;
   struct set *set;
+  json_t *options; /* as they were set: [[name, value]…] */
+  json_t *made;    /* by umbrad: its document; NULL: by this process, or not yet */
+  char *made_text;
+  bool made_degraded;
 };
 
 /* Once per client before anything is made or changed. */

@@ -4,6 +4,7 @@
 #include "libumbra/condition.h"
 #include "libumbra/handles.h"
 #include "libumbra/writers.h"
+#include "libumbra/remote.h"
 #include "libumbra/reverting.h"
 
 #include "coordinator/catalog.h"
@@ -187,6 +188,13 @@ static int list_providers(struct umbra_client *client, json_t **ret) {
 int umbra_doctor(struct umbra_client *client, const char *const *paths, size_t count, char **ret_json) {
   struct volume_table *table = NULL;
   error_clear(&client->error);
+  /* It needs no umbrad; only of root's view of the devices a member of the group has more by asking it. */
+  if (client->remote && remote_can(paths, count)) {
+    int r = remote_doctor(client, paths, count, ret_json);
+    if (r != -EACCES)
+      return r;
+    error_clear(&client->error);
+  }
   int r = volume_table_load(&table, &client->error);
   CLEANUP_JSON json_t *list = json_array();
   for (size_t i = 0; i < count && r >= 0; i++) {
@@ -304,6 +312,8 @@ static const struct {
 };
 
 int umbra_list(struct umbra_client *client, const char *what, char **ret_json) {
+  if (client->remote)
+    return remote_text(client, "List", what, ret_json);
   client_recover(client);
   error_clear(&client->error);
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
@@ -321,6 +331,8 @@ int umbra_show(struct umbra_client *client, const char *id, char **ret_json) {
   CLEANUP_JSON json_t *entries = NULL;
   json_t *entry = NULL;
   const char *shadow_id = NULL;
+  if (client->remote)
+    return remote_text(client, "Show", id, ret_json);
   client_recover(client);
   error_clear(&client->error);
   int r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);

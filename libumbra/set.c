@@ -2,6 +2,7 @@
 /* Making sets: options in, shadow copies out. */
 #include "libumbra/condition.h"
 #include "libumbra/handles.h"
+#include "libumbra/remote.h"
 
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -20,7 +21,8 @@
 #include <unistd.h>
 
 int umbra_set_new(struct umbra_client *client, struct umbra_set **ret) {
-  int r = client_prepare(client);
+  /* With umbrad it may turn out that nothing is to be done here. */
+  int r = client->remote ? 0 : client_prepare(client);
   if (r < 0)
     return r;
   struct umbra_set *s = calloc(1, sizeof *s);
@@ -57,12 +59,15 @@ void umbra_set_free(struct umbra_set *set) {
       set_wait(set->set);
   }
   set_free(set->set);
+  json_decref(set->options);
+  json_decref(set->made);
+  free(set->made_text);
   free(set);
 }
 
 static int changeable(struct umbra_set *set) {
   error_clear(&set->client->error);
-  if (set->set->state != SET_NEW)
+  if (set->set->state != SET_NEW || set->made)
     return error_set(&set->client->error, -EBUSY, UMBRA_REASON_BAD_STATE, "changing a set that is made already");
   return 0;
 }
@@ -206,6 +211,13 @@ static const struct {
     {"component", take_component},     {"partial-files", take_partial_files},
 };
 
+/* Kept as it was said, for umbrad. */
+static int note_option(struct umbra_set *set, const char *name, const char *value) {
+  if (!set->options)
+    set->options = json_array();
+  return json_array_append_new(set->options, json_pack("[s, s]", name, value)) < 0 ? -EINVAL : 0;
+}
+
 int umbra_set_option(struct umbra_set *set, const char *name, const char *value) {
   int r = changeable(set);
   struct umbra_error *err = &set->client->error;
@@ -213,6 +225,8 @@ int umbra_set_option(struct umbra_set *set, const char *name, const char *value)
     if (strcmp(options[i].name, name) != 0)
       continue;
     r = options[i].take(&set->set->request, value);
+    if (r >= 0 && set->client->remote)
+      r = note_option(set, name, value);
     if (r == -EINVAL || r == -ERANGE)
       return error_set(err, r, UMBRA_REASON_INVALID, "'%s' is no value for option %s", value, name);
     return r < 0 ? error_code(err, r, "option %s", name) : 0;
@@ -227,13 +241,19 @@ static int begin(struct umbra_set *set) {
   if (set->client->making)
     return error_set(&set->client->error, -EBUSY, UMBRA_REASON_BAD_STATE,
                      "making a set: another one of this client is being made");
-  int r = set_begin_create(set->set, &set->client->error);
+  int r = set->made ? changeable(set) : client_prepare(set->client);
+  if (r >= 0)
+    r = set_begin_create(set->set, &set->client->error);
   if (r >= 0)
     set->client->making = set;
   return r;
 }
 
 int umbra_set_create(struct umbra_set *set) {
+  const struct set_request *q = &set->set->request;
+  if (set->client->remote && !q->auto_release && !set->made &&
+      remote_can((const char *const *)q->paths, strv_count(q->paths)))
+    return remote_create(set);
   int r = begin(set);
   if (r < 0)
     return r;
@@ -268,10 +288,16 @@ int umbra_client_dispatch(struct umbra_client *client) {
 
 int umbra_client_fd(const struct umbra_client *client) { return sd_event_get_fd(client->coordinator->loop); }
 
-const char *umbra_set_id(const struct umbra_set *set) { return set->set->id; }
-const char *umbra_set_document(const struct umbra_set *set) { return set->set->document_text; }
-int umbra_set_degraded(const struct umbra_set *set) { return set->set->degraded; }
-size_t umbra_set_shadow_count(const struct umbra_set *set) { return set->set->member_count; }
+const char *umbra_set_id(const struct umbra_set *set) {
+  return set->made ? json_get_string_or(json_object_get(set->made, "set"), "id", "") : set->set->id;
+}
+const char *umbra_set_document(const struct umbra_set *set) { return set->made ? set->made_text : set->set->document_text; }
+int umbra_set_degraded(const struct umbra_set *set) {
+  return set->made ? set->made_degraded : set->set->degraded;
+}
+size_t umbra_set_shadow_count(const struct umbra_set *set) {
+  return set->made ? json_array_size(json_object_get(json_object_get(set->made, "set"), "shadows")) : set->set->member_count;
+}
 
 static bool has_shadows(struct umbra_set *set) {
   return set->set->state == SET_READY || set->set->state == SET_ENDED;
@@ -303,6 +329,10 @@ int client_open_mount_root(struct umbra_client *client, int view_fd, const json_
 int umbra_set_open_shadow(struct umbra_set *set, size_t index) {
   struct umbra_error *err = &set->client->error;
   error_clear(err);
+  if (set->made && index < umbra_set_shadow_count(set)) {
+    const json_t *shadows = json_object_get(json_object_get(set->made, "set"), "shadows");
+    return remote_open_shadow(set->client, json_get_string_or(json_array_get(shadows, index), "id", ""));
+  }
   if (!has_shadows(set) || index >= set->set->member_count)
     return error_set(err, -EINVAL, UMBRA_REASON_BAD_STATE, "opening a shadow copy that is not there");
   const struct set_member *m = &set->set->members[index];

@@ -5,6 +5,7 @@
  */
 #include "libumbra/condition.h"
 #include "libumbra/handles.h"
+#include "libumbra/remote.h"
 
 #include "coordinator/catalog.h"
 
@@ -143,6 +144,8 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
   json_t *entry = NULL;
   const char *shadow_id = NULL;
   CLEANUP_FREE char *where = NULL;
+  if (client->remote)
+    return remote_mount(client, id, directory, flags, ret_directory);
   int r = client_prepare(client);
   if (r >= 0)
     r = find(client, id, &entries, &entry, &shadow_id);
@@ -174,7 +177,23 @@ int umbra_mount(struct umbra_client *client, const char *id, const char *directo
   return 0;
 }
 
+/* The bus knows shadow copies by their whole ids. */
+static int open_remote(struct umbra_client *client, const char *id) {
+  char *text = NULL;
+  int r = umbra_show(client, id, &text);
+  if (r < 0)
+    return r;
+  CLEANUP_JSON json_t *document = json_loads(text, 0, NULL);
+  free(text);
+  const json_t *shadow = json_object_get(document, "shadow");
+  const char *shadow_id = json_get_string_or(shadow, "id", NULL);
+  r = shadow_id ? 0 : pick_shadow(client, document, id, &shadow_id);
+  return r < 0 ? r : remote_open_shadow(client, shadow_id);
+}
+
 int umbra_open_shadow(struct umbra_client *client, const char *id) {
+  if (client->remote)
+    return open_remote(client, id);
   CLEANUP_JSON json_t *entries = NULL;
   json_t *entry = NULL;
   const char *shadow_id = NULL;
@@ -230,6 +249,8 @@ static char *shadow_at(int mounts_fd, const char *directory) {
 }
 
 int umbra_unmount(struct umbra_client *client, const char *id_or_directory) {
+  if (client->remote)
+    return remote_unmount(client, id_or_directory);
   int r = client_prepare(client);
   if (r < 0)
     return r;
@@ -323,6 +344,8 @@ static int delete_entry(struct umbra_client *client, json_t *entry, const char *
 }
 
 int umbra_delete(struct umbra_client *client, const char *id) {
+  if (client->remote)
+    return remote_text(client, "Delete", id, NULL);
   CLEANUP_JSON json_t *entries = NULL;
   json_t *entry = NULL;
   const char *shadow_id = NULL;
@@ -333,6 +356,8 @@ int umbra_delete(struct umbra_client *client, const char *id) {
 }
 
 int umbra_delete_all(struct umbra_client *client, char **ret_json) {
+  if (client->remote)
+    return remote_delete_all(client, ret_json);
   CLEANUP_JSON json_t *entries = NULL, *deleted = json_array();
   int r = client_prepare(client);
   if (r >= 0)
@@ -355,6 +380,8 @@ int umbra_delete_oldest(struct umbra_client *client, const char *path, char **re
   CLEANUP_JSON json_t *entries = NULL;
   struct volume_table *table = NULL;
   const struct volume *volume = NULL;
+  if (client->remote && remote_can(&path, 1))
+    return remote_text(client, "DeleteOldest", path, ret_id);
   int r = client_prepare(client);
   if (r >= 0)
     r = catalog_load(client->coordinator->state_dir, &entries, NULL, &client->error);

@@ -11,6 +11,7 @@
 #include "coordinator/writer-failures.h"
 #include "coordinator/writer-limits.h"
 #include "libumbra/handles.h"
+#include "libumbra/remote.h"
 
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -190,6 +191,8 @@ static int add_its_files(struct umbra_set *set, const json_t *list, const char *
 int umbra_writer_test(struct umbra_client *client, const char *name, char **ret_json) {
   CLEANUP_JSON json_t *list = NULL;
   struct umbra_set *set = NULL;
+  if (client->remote)
+    return remote_writer_test(client, name, ret_json);
   error_clear(&client->error);
   int r = writers_list(client, &list);
   if (r >= 0)
@@ -249,6 +252,8 @@ static int mask(const char *config_dir, const char *own, struct umbra_error *err
 
 int umbra_writer_enable(struct umbra_client *client, const char *name, int enable) {
   struct umbra_error *err = &client->error;
+  if (client->remote)
+    return remote_writer_enable(client, name, enable);
   const char *config_dir = client->coordinator->config_dir;
   char own[PATH_MAX], came[PATH_MAX];
   error_clear(err);

@@ -42,6 +42,16 @@ void umbra_client_free(struct umbra_client *client); /* NULL is fine; sets must 
 /* name: "state-dir", "runtime-dir", "config-dir". Before anything else is called; defaults come from UMBRA_*_DIR. */
 int umbra_client_set_directory(struct umbra_client *client, const char *name, const char *path);
 
+/*
+ * Has umbrad (umbrad(8)) do what concerns the catalogue, if it runs with the same directories in the same mount
+ * namespace: umbra_list(), umbra_show(), umbra_doctor(), umbra_delete…(), umbra_mount(), umbra_unmount(),
+ * umbra_open_shadow(), umbra_writer_test(), umbra_writer_enable(), and umbra_set_create() (not its async form) of sets
+ * that are not auto-release; of those the document has no "documents", and there is no umbra_set_open_path() nor
+ * umbra_set_run().  So they work for users who are not root, too, as far as umbrad lets them.  Before anything else is
+ * called. 1: so it is; 0: no such umbrad, all is done by this process.
+ */
+int umbra_client_use_daemon(struct umbra_client *client);
+
 const char *
 umbra_client_message(const struct umbra_client *client);    /* of the last failure; "" if none; the client's */
 int umbra_client_reason(const struct umbra_client *client); /* enum umbra_reason */

@@ -54,6 +54,7 @@ static int take_line(void *context, json_t *line) {
   must(q.verb < REQUEST_VERB_MAX && q.call > 0 && q.to >= 0, "a request without verb or number was taken");
   must(!q.id || id_valid(q.id), "an id was taken that is none");
   must(!q.text || (q.text[0] != 0 && strlen(q.text) <= PATH_MAX), "a text was taken that is none");
+  must(!q.place || (q.place[0] == '/' && q.user == 0 && q.verb == REQUEST_MOUNT), "a place was taken that is none");
   must(q.user != (uid_t)-1, "nobody's request was taken");
   must((q.verb == REQUEST_COMPLETE || q.verb == REQUEST_RELEASE || q.verb == REQUEST_CANCEL) ==
            (q.to != 0 && q.verb != REQUEST_OPEN),
