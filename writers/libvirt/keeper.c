@@ -115,6 +115,8 @@ __attribute__((noreturn)) static void keep(const struct domain *d, int fd) {
   int frozen = 0, tries = 0;
   (void)setsid();
   (void)signal(SIGHUP, SIG_IGN);
+  /* Of a service manager that ends the whole of a service: it kills only later, and the guest is thawed by then. */
+  (void)signal(SIGTERM, SIG_IGN);
   (void)signal(SIGPIPE, SIG_IGN);
   if (next_word(fd, false) != 'F')
     _exit(0);

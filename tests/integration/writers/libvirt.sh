@@ -48,16 +48,25 @@ for provider in clone files clone files; do
   "$UMBRA" --quiet delete --all >/dev/null
 done
 
-# Whatever is killed while it is frozen, or is stopped, it is thawed.
-killed_while_frozen() { # umbra or writer
-  local umbra
+# Whatever is killed while it is frozen it is thawed.
+keepers() { pgrep -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session"; }
+killed_while_frozen() { # umbra, writer or, as a service manager would, all
+  local umbra session
   rm -f "$WORK/hangs"
   touch "$WORK/hang"
   "$UMBRA" --quiet create --provider clone "$WORK/v" >/dev/null 2>&1 &
   umbra=$!
   wait_for 30 test -e "$WORK/hangs" || fail "nobody froze"
   runs && fail "the guest is not frozen"
-  if [ "$1" = umbra ]; then kill -KILL "$umbra"; else kill -KILL "$(pgrep -P "$umbra" -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session")"; fi
+  session=$(pgrep -P "$umbra" -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session")
+  case $1 in
+    umbra) kill -KILL "$umbra" ;;
+    writer) kill -KILL "$session" ;;
+    all)
+      for pid in $(keepers); do [ "$pid" = "$session" ] || kill -TERM "$pid"; done
+      kill -KILL "$session" "$umbra"
+      ;;
+  esac
   wait_for 20 runs || fail "the guest stays frozen when $1 is killed"
   kill -KILL "$umbra" 2>/dev/null || true
   wait "$umbra" 2>/dev/null || true
@@ -66,6 +75,7 @@ killed_while_frozen() { # umbra or writer
 }
 killed_while_frozen umbra
 killed_while_frozen writer
+killed_while_frozen all
 
 create() { "$UMBRA" --quiet create --writer libvirt --provider null "$WORK/v"; }
 touch "$WORK/agent/fail-freeze"
@@ -85,7 +95,6 @@ rm "$WORK/agent/hang-freeze"
 thawed_again() { [ "$(asked guest-fsfreeze-thaw)" -gt "$before" ] && runs; }
 wait_for 30 thawed_again || fail "the guest stays frozen when the freeze came late"
 rm "$UMBRA_CONFIG_DIR/umbra.conf"
-keepers() { pgrep -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session"; }
 no_keepers() { ! keepers; }
 wait_for 30 no_keepers || fail "keepers are left: $(pgrep -af writers.d/libvirt)"
 
