@@ -39,7 +39,7 @@ struct verb {
 };
 
 extern const struct verb verb_attach, verb_backup, verb_create, verb_delete, verb_detach, verb_diff, verb_doctor,
-    verb_list, verb_ls, verb_mount, verb_recover, verb_restore, verb_revert, verb_run, verb_show, verb_storage,
+    verb_list, verb_ls, verb_mount, verb_recover, verb_restore, verb_revert, verb_run, verb_show, verb_storage, verb_stream,
     verb_unmount, verb_verify, verb_writers;
 
 /* "umbra: WHAT: WHY" from the client's last error; returns STATUS_FAILED. */

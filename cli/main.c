@@ -18,7 +18,7 @@
 static const struct verb *const verbs[] = {
     &verb_doctor, &verb_create, &verb_list,    &verb_show,    &verb_mount,   &verb_unmount, &verb_delete,
     &verb_run,    &verb_backup, &verb_restore, &verb_ls,      &verb_verify,  &verb_recover, &verb_attach,
-    &verb_detach, &verb_revert, &verb_diff,    &verb_storage, &verb_writers,
+    &verb_detach, &verb_revert, &verb_diff,    &verb_storage, &verb_stream, &verb_writers,
 };
 
 /* Where a signal finds the client; set once before handlers are. */

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "stream/context.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int umbra_stream_new(const struct umbra_stream_options *options, struct umbra_stream **context) {
+  struct umbra_stream *s = calloc(1, sizeof *s);
+  if (!s)
+    return -ENOMEM;
+  s->options = options ? *options : (struct umbra_stream_options){.directory_fd = -1, .root_fd = -1};
+  *context = s;
+  return 0;
+}
+
+int context_take(struct umbra_stream **context) { return *context ? 0 : umbra_stream_new(NULL, context); }
+
+void context_free(struct umbra_stream **context) {
+  if (!*context)
+    return;
+  stream_reader_free((*context)->reader);
+  stream_writer_free((*context)->writer);
+  free(*context);
+  *context = NULL;
+}
+
+const char *umbra_stream_message(const struct umbra_stream *context) { return context ? context->error.message : ""; }
