@@ -103,7 +103,7 @@ program=${UMBRA_VM_RUN:-vm-run}
 command -v "$program" >/dev/null || skip "no vm-run (set UMBRA_VM_RUN): this needs a virtual machine"
 boot() {
   local status=0
-  UMBRA_IN_VM=1 "$program" --mem 1G --timeout 280 --cache volatile --disk "$WORK/$volume.origin=96M" --disk "$WORK/$volume.storage=200M" \
+  UMBRA_IN_VM=1 "$program" --mem 1G --timeout 600 --cache volatile --disk "$WORK/$volume.origin=96M" --disk "$WORK/$volume.storage=200M" \
     --rw "$NOTES" -- "$(realpath "$0")" "$1" >"$WORK/boot" 2>&1 || status=$?
   [ "$status" != 125 ] || skip "the virtual machine did not start: $(cat "$WORK/boot")"
   [ "$status" = "$2" ] || { cat "$WORK/boot" >&2; fail "$volume, after cut $((cut - 1)): status $status instead of $2"; }
