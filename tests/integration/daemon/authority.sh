@@ -81,6 +81,9 @@ as "$STRANGER" on_shadow "$open_shadow" Unmount >/dev/null || fail "he cannot un
 umount "$CLOSED"
 chmod 755 "$WORK/private" "$CLOSED"
 refused Access as_user "$STRANGER" "$WORK/client" open "$closed_shadow" secret
+mount -t tmpfs none "$CLOSED"
+refused Access as_user "$STRANGER" "$WORK/client" open "$closed_shadow" secret
+umount "$CLOSED"
 mount --bind "$WORK/open" "$CLOSED"
 refused Access as_user "$STRANGER" "$WORK/client" open "$closed_shadow" secret
 umount "$CLOSED"
