@@ -29,6 +29,12 @@ struct restoration {
   json_t *selection; /* what they come to; NULL */
 };
 
+static void restoration_done(struct restoration *o) {
+  strv_free(o->paths);
+  strv_free(o->components);
+  json_decref(o->selection);
+}
+
 /* ---- restore methods of writers ---- */
 
 /* "restore": {"method": …} of a writer or a component (umbra-writers(7)). */
@@ -247,7 +253,7 @@ static char *absolute_path(const char *path) {
 }
 
 static int run(struct cli *cli, int argc, char **argv) {
-  struct restoration o = {.root = "/"};
+  CLEANUP(restoration_done) struct restoration o = {.root = "/"};
   struct umbra_error err = {0};
   struct backup_target target;
   int option;
@@ -287,9 +293,6 @@ static int run(struct cli *cli, int argc, char **argv) {
   if (status == STATUS_DONE)
     status = restore(cli, &target, &o);
   backup_target_close(&target);
-  strv_free(o.paths);
-  strv_free(o.components);
-  json_decref(o.selection);
   return status;
 }
 
