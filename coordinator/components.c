@@ -93,11 +93,20 @@ static bool selectable(const json_t *one, bool for_restore) {
                      : by_itself;
 }
 
+/* Those of one instance stand together: where they begin. Looking at all others for each would take long with many
+ * writers. */
+static size_t first_of_instance(const json_t *list, size_t index) {
+  const json_t *one = json_array_get(list, index);
+  while (index > 0 && same_instance(json_array_get(list, index - 1), one))
+    index--;
+  return index;
+}
+
 /* The nearest one above that is selectable; NULL: none. */
-static const json_t *selectable_above(const json_t *list, const json_t *one) {
-  const json_t *other, *nearest = NULL;
-  size_t i;
-  json_array_foreach(list, i, other) {
+static const json_t *selectable_above(const json_t *list, size_t index) {
+  const json_t *one = json_array_get(list, index), *other, *nearest = NULL;
+  for (size_t i = first_of_instance(list, index); (other = json_array_get(list, i)) && same_instance(other, one);
+       i++) {
     if (above(other, one) && json_get_boolean_or(other, "selectable", true) &&
         (!nearest || strlen(name_of(other)) > strlen(name_of(nearest))))
       nearest = other;
@@ -167,7 +176,7 @@ static int take_wanted(json_t *list, const json_t *writers, const char *wanted, 
   json_array_foreach(list, i, one) {
     if (!is_called(one, wanted))
       continue;
-    const json_t *upper = selectable_above(list, one);
+    const json_t *upper = selectable_above(list, i);
     if (upper && !selectable(one, for_restore))
       return error_set(err, -EINVAL, UMBRA_REASON_INVALID,
                        "component '%s' cannot be selected alone: it comes with '%s'", wanted,
@@ -185,23 +194,19 @@ static int take_wanted(json_t *list, const json_t *writers, const char *wanted, 
 
 /* ---- what else comes ---- */
 
-static bool writer_is_in(const json_t *list, const json_t *one) {
-  const json_t *other;
-  size_t i;
-  json_array_foreach(list, i, other) {
-    if (how(other) && same_instance(other, one))
+static bool writer_is_in(const json_t *list, size_t index) {
+  const json_t *one = json_array_get(list, index), *other;
+  for (size_t i = first_of_instance(list, index); (other = json_array_get(list, i)) && same_instance(other, one); i++)
+    if (how(other))
       return true;
-  }
   return false;
 }
 
-static bool below_a_selected(const json_t *list, const json_t *one) {
-  const json_t *other;
-  size_t i;
-  json_array_foreach(list, i, other) {
+static bool below_a_selected(const json_t *list, size_t index) {
+  const json_t *one = json_array_get(list, index), *other;
+  for (size_t i = first_of_instance(list, index); (other = json_array_get(list, i)) && same_instance(other, one); i++)
     if (how(other) && json_get_boolean_or(other, "selectable", true) && above(other, one))
       return true;
-  }
   return false;
 }
 
@@ -240,10 +245,10 @@ static bool take_consequences(json_t *list, bool for_restore) {
   size_t i;
   json_t *one;
   json_array_foreach(list, i, one) {
-    if (!how(one) && below_a_selected(list, one))
+    if (!how(one) && below_a_selected(list, i))
       mark(one, "implicit");
     else if (!for_restore && !how(one) && !json_get_boolean_or(one, "selectable", true) &&
-             !selectable_above(list, one) && writer_is_in(list, one))
+             !selectable_above(list, i) && writer_is_in(list, i))
       mark(one, "required");
     else if (!how(one) || for_restore || !take_dependencies(list, one, NULL))
       continue;
@@ -266,11 +271,11 @@ int components_select(const json_t *writers, char *const *wanted, bool for_resto
     return error_code(err, r, "looking at the components");
   if (strv_count(wanted) > SELECTIONS_MAX)
     return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d components were named", SELECTIONS_MAX);
-  for (; wanted && *wanted && r >= 0; wanted++)
-    r = take_wanted(list, writers, *wanted, for_restore, err);
+  for (char *const *one = wanted; one && *one && r >= 0; one++)
+    r = take_wanted(list, writers, *one, for_restore, err);
   if (r < 0)
     return r;
-  while (take_consequences(list, for_restore))
+  while (wanted && take_consequences(list, for_restore))
     ;
   /* Once more, for those that are not there: each is named once. */
   json_t *one;

@@ -138,11 +138,36 @@ static void test_limits(void **state) {
   assert_int_equal(components_select(writers, wanted, false, &selection, NULL), 0);
 }
 
+/* A thousand instances with ten each: each looks at its own. */
+static void test_many(void **state) {
+  (void)state;
+  CLEANUP_JSON json_t *writers = json_array(), *selection = NULL;
+  for (int i = 0; i < 1000; i++) {
+    json_t *components = json_array();
+    for (int k = 0; k < 10; k++)
+      assert_int_equal(
+          json_array_append_new(components, json_pack("{s:o, s:b}", "name", json_sprintf("%s%d", k ? "c/" : "c", k),
+                                                      "selectable", k == 0)),
+          0);
+    (void)json_object_set_new(json_array_get(components, 0), "name", json_string("c"));
+    assert_int_equal(
+        json_array_append_new(writers, json_pack("{s:s, s:o, s:{s:o}}", "name", "w", "instance",
+                                                 json_sprintf("%d", i), "metadata", "components", components)),
+        0);
+  }
+  char *const wanted[] = {(char *)"w/999:c", NULL};
+  assert_int_equal(components_select(writers, wanted, false, &selection, NULL), 0);
+  CLEANUP_JSON json_t *last = components_of(selection, "w", "999"), *other = components_of(selection, "w", "998");
+  assert_int_equal(json_object_size(last), 10);
+  assert_int_equal(json_object_size(other), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_tree),    cmocka_unit_test(test_dependencies),
       cmocka_unit_test(test_restore), cmocka_unit_test(test_failure_is_said),
       cmocka_unit_test(test_wrong),   cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_many),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
