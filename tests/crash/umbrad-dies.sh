@@ -53,7 +53,7 @@ for victim in bus host job; do
     else
       status=0; wait "$UMBRAD_PID" || status=$?
       [ "$status" != 0 ] || fail "$victim killed at $step, yet umbrad ended with status 0"
-      wait_for 30 no_umbrad_left || fail "$victim killed at $step: a process is left: $(pgrep -af "^$UMBRAD ")"
+      wait_for 30 no_umbrad_left || fail "$victim killed at $step: a process is left: $(umbrad_left)"
       no_fault
       start_umbrad
       # It was cancelled, or it was whole already: nothing in between.

@@ -41,7 +41,7 @@ on_the_bus() { busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" status "$UMBRA_NAME";
 
 # start_umbrad [OPTION...]: sets UMBRAD_PID (on the bus) and HOST_PID; its messages are in $WORK/umbrad.log
 start_umbrad() {
-  "$UMBRAD" --user "$UMBRAD_USER" --group "$GROUP" "$@" 2>>"$WORK/umbrad.log" &
+  "$UMBRAD" --state-dir "$UMBRA_STATE_DIR" --user "$UMBRAD_USER" --group "$GROUP" "$@" 2>>"$WORK/umbrad.log" &
   UMBRAD_PID=$!
   cleanup_fn end_umbrad "$UMBRAD_PID"
   wait_for 30 on_the_bus || fail "umbrad does not come: $(cat "$WORK/umbrad.log")"
@@ -52,7 +52,9 @@ end_umbrad() {
   kill "$1" 2>/dev/null || true
   wait "$1" 2>/dev/null || true
 }
-no_umbrad_left() { ! pgrep -f "^$UMBRAD " >/dev/null; }
+# Other tests have theirs; a fork has the command line of its parent.
+umbrad_left() { pgrep -af "^$UMBRAD --state-dir $UMBRA_STATE_DIR "; }
+no_umbrad_left() { ! umbrad_left >/dev/null; }
 
 bus() { busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" --json=short "$@"; }
 # manage METHOD [SIGNATURE ARGUMENT...]: a call of the manager; the reply as JSON on standard output

@@ -88,4 +88,4 @@ refused Consistency manage CreateSet "asa{sv}" 1 "$WORK/b" 3 wait b true provide
 kill "$UMBRAD_PID"
 status=0; wait "$UMBRAD_PID" || status=$?
 [ "$status" = 0 ] || fail "status $status: $(cat "$WORK/umbrad.log")"
-wait_for 10 no_umbrad_left || fail "a process of umbrad's is left"
+wait_for 10 no_umbrad_left || fail "a process of umbrad's is left: $(umbrad_left)"
