@@ -5,7 +5,7 @@
 # name only: bench/run dm-switch. There a processor's work counts for more than on a machine.
 . "$(dirname "$0")/../../tests/lib/functions.sh"
 . "$(dirname "$0")/../../tests/lib/vm.sh"
-in_vm --timeout 280 --disk 400M
+in_vm --timeout "${VM_SECONDS:-900}" --disk 400M
 . "$TOP/bench/figures.sh"
 . "$TOP/tests/lib/dm-switch.sh"
 requires_program fio jq dmsetup

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * stream-tree FROM TO STREAMS SEED: copies a tree by umbra_backup_read and umbra_backup_write alone, through buffers
- * of changing length, and leaves each file's streams in STREAMS/N, with "N<TAB>…" in STREAMS/list: number NUL path
- * NUL. What has more than one name is written once.
+ * of changing length, and leaves each file's streams in STREAMS/N, and N NUL path NUL in STREAMS/list.  What has more
+ * than one name is written once.  STREAMS "-": nothing is left, buffers are as long as can be, and what they hold
+ * goes through a pipe.
  */
 #include "umbra/stream.h"
 
@@ -15,12 +16,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PIECE_MAX = 70000, LINKS_MAX = 100000 };
+enum { PIECE_MAX = 70000, LINKS_MAX = 100000, PIPE_BYTES = 65536 };
 
 static const char *from, *to, *streams;
 static int to_fd;
 static unsigned seed, number;
-static FILE *list;
+static FILE *list; /* NULL: nothing is left */
+static int through[2];
 static struct {
   ino_t inode;
   char *path;
@@ -33,6 +35,8 @@ static void fail(const char *what, const char *path, int code, const struct umbr
 }
 
 static size_t piece(void) {
+  if (!list)
+    return PIPE_BYTES;
   seed = seed * 1103515245 + 12345;
   return seed >> 16 & 3 ? (seed >> 18) % 40 + 1 : (seed >> 8) % PIECE_MAX + 1;
 }
@@ -62,7 +66,8 @@ static void copy(int in, int out, int keep, const struct umbra_stream_options *o
     r = umbra_backup_read(in, bytes, piece(), &got, 0, 1, &reading);
     if (r < 0)
       fail("reading", path, r, reading);
-    if (write(keep, bytes, got) != (ssize_t)got)
+    if (write(list ? keep : through[1], bytes, got) != (ssize_t)got ||
+        (!list && got > 0 && read(through[0], bytes, got) != (ssize_t)got))
       fail("keeping", path, -errno, NULL);
     r = umbra_backup_write(out, bytes, got, &taken, 0, 1, &writing);
   }
@@ -83,11 +88,12 @@ static int visit(const char *path, const struct stat *st, int flag, struct FTW *
     return 0;
   snprintf(there, sizeof there, "%s/%s", to, relative);
   snprintf(kept, sizeof kept, "%s/%u", streams, number);
-  fprintf(list, "%s%c%s%c", kept, 0, path, 0);
+  if (list)
+    fprintf(list, "%s%c%s%c", kept, 0, path, 0);
   int in = open(path, O_NOFOLLOW | (kind ? O_RDONLY : O_PATH));
   int out = S_ISDIR(st->st_mode) ? (mkdir(there, 0700), open(there, O_RDONLY | O_DIRECTORY))
                                  : open(there, O_RDWR | O_CREAT | O_EXCL, 0600);
-  int keep = open(kept, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  int keep = list ? open(kept, O_WRONLY | O_CREAT | O_EXCL, 0600) : dup(through[1]);
   there[strlen(to) + 1 + (size_t)(ftw->base - (int)(relative - path))] = 0;
   int directory = open(there, O_RDONLY | O_DIRECTORY);
   if (in < 0 || out < 0 || keep < 0 || directory < 0)
@@ -107,8 +113,9 @@ int main(int argc, char **argv) {
   from = argv[1], to = argv[2], streams = argv[3], seed = (unsigned)atoi(argv[4]);
   snprintf(path, sizeof path, "%s/list", streams);
   to_fd = open(to, O_RDONLY | O_DIRECTORY);
-  list = fopen(path, "w");
-  if (to_fd < 0 || !list || nftw(from, visit, 64, FTW_PHYS) != 0)
+  int leaves = strcmp(streams, "-") != 0;
+  list = leaves ? fopen(path, "w") : NULL;
+  if (to_fd < 0 || leaves == !list || pipe(through) < 0 || nftw(from, visit, 64, FTW_PHYS) != 0)
     fail("walking", from, -errno, NULL);
-  return fclose(list);
+  return list ? fclose(list) : 0;
 }
