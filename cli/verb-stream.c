@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 
 enum { OPTION_NO_SECURITY = 1, OPTION_UNKNOWN, OPTION_ROOT, OPTION_LINK };
-enum { BUFFER_BYTES = 1 << 20 };
+enum { BUFFER_BYTES = 1 << 18, PIPE_BYTES = 1 << 20 /* what /proc/sys/fs/pipe-max-size allows everybody */ };
 
 static const struct option options[] = {
     {"no-security", no_argument, NULL, OPTION_NO_SECURITY},
@@ -40,6 +40,9 @@ static int failed(const char *doing, const char *file, int code, const struct um
   fprintf(stderr, "umbra: %s '%s': %s\n", doing, file, *why ? why : strerror(-code));
   return STATUS_FAILED;
 }
+
+/* Fewer turns between those at the two ends. What is no pipe, or may not be larger, stays as it is. */
+static void enlarge_pipe(int fd) { (void)fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES); }
 
 /* Symbolic links, sockets and devices are not opened: a tape drive would wind. */
 static int open_to_read(const char *path) {
@@ -77,6 +80,7 @@ static int read_file(const struct arguments *a, const char *path, uint64_t from)
   if (fd < 0 || !buffer)
     return failed("reading", path, fd < 0 ? fd : -ENOMEM, NULL);
   size_t got = 1;
+  enlarge_pipe(STDOUT_FILENO);
   int r = umbra_stream_new(&a->options, &s);
   if (r == 0)
     r = pass_over(fd, from, a->security, &s, buffer);
@@ -112,6 +116,7 @@ static int write_stream(const struct arguments *a, int fd, struct umbra_stream *
   size_t taken;
   ssize_t got;
   int r = 0;
+  enlarge_pipe(STDIN_FILENO);
   while (r == 0 && (got = read(STDIN_FILENO, buffer, BUFFER_BYTES)) != 0) {
     if (got < 0 && errno == EINTR)
       continue;
