@@ -63,6 +63,8 @@ static void before_it_is_made(void **state) {
   assert_refused(f, umbra_set_open_shadow(f->set, 0), UMBRA_REASON_BAD_STATE);
   assert_refused(f, umbra_set_run(f->set, arguments, NULL), UMBRA_REASON_BAD_STATE);
   assert_refused(f, umbra_set_complete(f->set, 1), UMBRA_REASON_BAD_STATE);
+  assert_refused(f, umbra_set_component_succeeded(f->set, "w:c", 1), UMBRA_REASON_BAD_STATE);
+  assert_refused(f, umbra_set_result(f->set), UMBRA_REASON_BAD_STATE);
   assert_int_equal(umbra_set_shadow_count(f->set), 0);
   assert_int_equal(umbra_set_degraded(f->set), 0);
 }
