@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
+#include "stream/context.h"
 #include "stream/format.h"
 #include "stream/names.h"
 #include "umbra/stream.h"
@@ -73,6 +74,30 @@ static int pass_over(int fd, uint64_t from, bool security, struct umbra_stream *
   return r;
 }
 
+/* True: some of the file's own bytes went into the pipe, without a copy here. False, also when they cannot: it is for
+ * umbra_backup_read(). */
+static bool splice_out(int fd, struct umbra_stream *s) {
+  uint64_t offset, left = context_file_part(s, &offset);
+  loff_t from = (loff_t)offset;
+  ssize_t n =
+      left > 0 ? splice(fd, &from, STDOUT_FILENO, NULL, left < PIPE_BYTES ? (size_t)left : PIPE_BYTES, SPLICE_F_MORE)
+               : 0;
+  if (n > 0)
+    context_passed(s, (uint64_t)n);
+  return n > 0;
+}
+
+static bool splice_in(int fd, struct umbra_stream *s) {
+  uint64_t offset, left = context_file_part(s, &offset);
+  loff_t to = (loff_t)offset;
+  ssize_t n = left > 0
+                  ? splice(STDIN_FILENO, NULL, fd, &to, left < PIPE_BYTES ? (size_t)left : PIPE_BYTES, SPLICE_F_MORE)
+                  : 0;
+  if (n > 0)
+    context_passed(s, (uint64_t)n);
+  return n > 0;
+}
+
 static int read_file(const struct arguments *a, const char *path, uint64_t from) {
   CLEANUP_CLOSE int fd = open_to_read(path);
   CLEANUP_FREE char *buffer = malloc(BUFFER_BYTES);
@@ -86,6 +111,8 @@ static int read_file(const struct arguments *a, const char *path, uint64_t from)
     r = pass_over(fd, from, a->security, &s, buffer);
   bool past_end = r == -ENXIO;
   while (r == 0 && got > 0) {
+    if (splice_out(fd, s))
+      continue;
     r = umbra_backup_read(fd, buffer, BUFFER_BYTES, &got, 0, a->security, &s);
     if (r == 0)
       r = fd_write_all(STDOUT_FILENO, buffer, got);
@@ -114,11 +141,14 @@ static int open_to_write(int directory_fd, const char *name) {
 
 static int write_stream(const struct arguments *a, int fd, struct umbra_stream **s, char *buffer) {
   size_t taken;
-  ssize_t got;
+  ssize_t got = 1;
   int r = 0;
   enlarge_pipe(STDIN_FILENO);
-  while (r == 0 && (got = read(STDIN_FILENO, buffer, BUFFER_BYTES)) != 0) {
-    if (got < 0 && errno == EINTR)
+  while (r == 0 && got != 0) {
+    if (splice_in(fd, *s))
+      continue;
+    got = read(STDIN_FILENO, buffer, BUFFER_BYTES);
+    if (got == 0 || (got < 0 && errno == EINTR))
       continue;
     r = got < 0 ? -errno : umbra_backup_write(fd, buffer, (size_t)got, &taken, 0, a->security, s);
   }

@@ -24,4 +24,18 @@ void context_free(struct umbra_stream **context) {
   *context = NULL;
 }
 
+uint64_t context_file_part(const struct umbra_stream *s, uint64_t *ret_offset_bytes) {
+  *ret_offset_bytes = 0;
+  return s->reader   ? stream_reader_file_part(s->reader, ret_offset_bytes)
+         : s->writer ? stream_writer_file_part(s->writer, ret_offset_bytes)
+                     : 0;
+}
+
+void context_passed(struct umbra_stream *s, uint64_t bytes) {
+  if (s->reader)
+    stream_reader_passed(s->reader, bytes);
+  else if (s->writer)
+    stream_writer_passed(s->writer, bytes);
+}
+
 const char *umbra_stream_message(const struct umbra_stream *context) { return context ? context->error.message : ""; }

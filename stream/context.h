@@ -17,6 +17,17 @@ struct umbra_stream {
 /* Makes the context where there is none yet. */
 int context_take(struct umbra_stream **context);
 
+/*
+ * What of the sequence comes next is the file's own bytes: how many, from where in the file; 0: it is not.  They may
+ * be moved past us (splice(2)): those that were, read from the file or written to it, are told with context_passed().
+ */
+uint64_t context_file_part(const struct umbra_stream *context, uint64_t *ret_offset_bytes);
+void context_passed(struct umbra_stream *context, uint64_t bytes);
+
+uint64_t stream_reader_file_part(const struct stream_reader *reader, uint64_t *ret_offset_bytes);
+uint64_t stream_writer_file_part(const struct stream_writer *writer, uint64_t *ret_offset_bytes);
+void stream_reader_passed(struct stream_reader *reader, uint64_t bytes);
+void stream_writer_passed(struct stream_writer *writer, uint64_t bytes);
 void stream_reader_free(struct stream_reader *reader); /* NULL is fine */
 void stream_writer_free(struct stream_writer *writer);
 void context_free(struct umbra_stream **context);

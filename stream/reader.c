@@ -322,6 +322,15 @@ static ssize_t take(struct umbra_stream *s, int fd, uint8_t *to, size_t room) {
   return got;
 }
 
+uint64_t stream_reader_file_part(const struct stream_reader *r, uint64_t *ret_offset_bytes) {
+  if (r->head_done < r->head_bytes || r->done < r->memory_bytes)
+    return 0;
+  *ret_offset_bytes = r->file_from + (r->done - r->memory_bytes);
+  return r->file_bytes - (r->done - r->memory_bytes);
+}
+
+void stream_reader_passed(struct stream_reader *r, uint64_t bytes) { r->done += bytes; }
+
 static bool at_end_of_stream(const struct stream_reader *r) {
   return r->head_done == r->head_bytes && r->done == r->memory_bytes + r->file_bytes;
 }

@@ -432,10 +432,23 @@ static int step(struct umbra_stream *s, int fd, const uint8_t *bytes, size_t cou
   return 0;
 }
 
-/* A part without bytes ends without any: a stream's name, an empty body. */
+/* A part of which all bytes are there ends without more: an empty name or body, one that was moved past us. */
 static bool part_is_due(const struct stream_writer *w) {
-  return (w->part == PART_NAME && w->header.name_bytes == 0) || (w->part == PART_BODY && w->header.size_bytes == 0);
+  return (w->part == PART_NAME && w->header.name_bytes == 0) ||
+         (w->part == PART_BODY && w->body_done == w->header.size_bytes);
 }
+
+uint64_t stream_writer_file_part(const struct stream_writer *w, uint64_t *ret_offset_bytes) {
+  if (w->failed || w->part != PART_BODY || (w->kind->bytes != write_data && w->kind->bytes != write_sparse))
+    return 0;
+  uint64_t before = w->kind->bytes == write_sparse ? STREAM_OFFSET_BYTES : 0;
+  if (w->body_done < before)
+    return 0;
+  *ret_offset_bytes = w->offset_bytes + w->body_done - before;
+  return w->header.size_bytes - w->body_done;
+}
+
+void stream_writer_passed(struct stream_writer *w, uint64_t bytes) { w->body_done += bytes; }
 
 /* ---- the end ---- */
 
