@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libmount/libmount.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@
 #include <unistd.h>
 
 enum { START_TIMEOUT_MS = 30000, END_TIMEOUT_MS = 60000, CALL_TIMEOUT_MS = 60000, BACKLOG = 16, LIMIT_PART = 10 };
-enum { ALONE_TRIES_MAX = 25, ALONE_PAUSE_MS = 20 };
+enum { ALONE_TRIES_MAX = 150, ALONE_PAUSE_MS = 20 };
 
 /* What attaching holds until the programs have it. */
 struct attaching {
@@ -509,11 +510,27 @@ int attached_directory_of(struct umbra_client *client, const char *name, char **
   return 0;
 }
 
+/* A filesystem on it is mounted where we can see it. */
+static bool device_is_mounted(const char *device) {
+  struct stat st;
+  struct libmnt_table *table = stat(device, &st) == 0 ? mnt_new_table_from_file("/proc/self/mountinfo") : NULL;
+  bool found = table && mnt_table_find_devno(table, st.st_rdev, MNT_ITER_FORWARD);
+  mnt_unref_table(table);
+  return found;
+}
+
 int attached_open_alone(struct umbra_client *client, const char *device, int flags, int *ret_fd) {
-  /* Who looks for filesystems or for a free loop device has any device to itself for a moment. */
+  /*
+   * Who looks for filesystems or for a free loop device has any device to itself for a moment, and so has a
+   * filesystem whose last user was a process that is on its way out.
+   */
   for (int tries = 0; tries < ALONE_TRIES_MAX; tries++) {
     *ret_fd = open(device, flags | O_EXCL | O_CLOEXEC);
     if (*ret_fd >= 0 || errno != EBUSY)
+      break;
+    bool mounted = device_is_mounted(device);
+    errno = EBUSY;
+    if (mounted)
       break;
     const struct timespec pause = {.tv_nsec = ALONE_PAUSE_MS * NS_PER_MS};
     (void)nanosleep(&pause, NULL);

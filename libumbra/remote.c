@@ -145,18 +145,20 @@ static int read_error(struct umbra_client *client, sd_bus_message *reply) {
 }
 
 /* m: taken. *ret (the caller's): the reply. */
-static int call(struct umbra_client *client, sd_bus_message *m_taken, sd_bus_message **ret) {
+static int call(struct umbra_client *client, sd_bus_message *m_taken, bool heed_cancel, sd_bus_message **ret) {
   CLEANUP_MESSAGE *m = m_taken, *reply = NULL;
   struct remote *remote = client->remote;
-  bool cancelled = false;
-  int r = sd_bus_call_async(remote->bus, NULL, m, on_reply, &reply, UINT64_MAX);
+  sd_bus_slot *slot = NULL;
+  int r = sd_bus_call_async(remote->bus, &slot, m, on_reply, &reply, UINT64_MAX);
   while (r >= 0 && !reply) {
     r = sd_bus_process(remote->bus, NULL);
-    if (r == 0 && (r = wait_for_more(client, !cancelled)) == -ECANCELED) {
-      cancelled = true;
+    if (r == 0 && (r = wait_for_more(client, heed_cancel)) == -ECANCELED) {
+      heed_cancel = false;
       r = cancel(client);
     }
   }
+  /* An answer that comes after we have gone away would be put where nobody's is any more. */
+  sd_bus_slot_unref(slot);
   if (r == -ECANCELED)
     return error_set(&client->error, r, UMBRA_REASON_CANCELLED, "cancelled");
   if (r < 0)
@@ -180,7 +182,7 @@ static int new_call(struct umbra_client *client, sd_bus_message **ret, const cha
 static int call_for_text(struct umbra_client *client, sd_bus_message *m_taken, char **ret) {
   CLEANUP_MESSAGE *reply = NULL;
   const char *text = NULL;
-  int r = call(client, m_taken, &reply);
+  int r = call(client, m_taken, true, &reply);
   if (r < 0 || !ret)
     return r;
   if ((r = sd_bus_message_read(reply, "s", &text)) < 0)
@@ -242,6 +244,8 @@ int remote_delete_all(struct umbra_client *client, char **ret_json) {
       result = r;
       first = client->error;
     }
+    if (r == -ECANCELED)
+      break;
   }
   int told = ret_json ? client_return_json(client, json_pack("{s:O}", "deleted", deleted), ret_json) : 0;
   if (result < 0)
@@ -287,7 +291,7 @@ int remote_open_shadow(struct umbra_client *client, const char *id) {
   int root = -1;
   int r = new_call(client, &m, path, NAME ".Shadow", "Open");
   if (r >= 0)
-    r = call(client, take_pointer(m), &reply);
+    r = call(client, take_pointer(m), true, &reply);
   if (r < 0)
     return r;
   /* The message's own goes with it. */
@@ -348,7 +352,8 @@ static int begin_set(struct umbra_set *set) {
   if (r >= 0 && (r = append_request(m, set)) < 0)
     r = error_code(&client->error, r, "asking umbrad");
   if (r >= 0)
-    r = call(client, take_pointer(m), &reply);
+    /* Answered once the set has its name, by which it is cancelled then. */
+    r = call(client, take_pointer(m), false, &reply);
   if (r < 0)
     return r;
   if (sd_bus_message_read(reply, "o", &path) < 0 || !(client->remote->set = strdup(path)))
@@ -362,7 +367,7 @@ static int wait_for_set(struct umbra_set *set) {
   CLEANUP_FREE char *text = NULL;
   int r = new_call(client, &m, client->remote->set, NAME ".Set", "Wait");
   if (r >= 0)
-    r = call(client, take_pointer(m), &reply);
+    r = call(client, take_pointer(m), true, &reply);
   if (r < 0)
     return r;
   r = sd_bus_get_property_string(client->remote->bus, NAME, client->remote->set, NAME ".Set", "Result", NULL, &text);
@@ -376,7 +381,7 @@ static void forget_set(struct umbra_client *client) {
   struct umbra_error kept = client->error;
   CLEANUP_MESSAGE *m = NULL, *reply = NULL;
   if (new_call(client, &m, client->remote->set, NAME ".Set", "Delete") >= 0)
-    (void)call(client, take_pointer(m), &reply);
+    (void)call(client, take_pointer(m), false, &reply);
   client->error = kept;
 }
 

@@ -23,6 +23,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,7 +43,9 @@ static uint64_t mount_root_id(const char *directory) {
   return here.stx_mnt_id;
 }
 
-static int read_mount(int mounts_fd, const char *shadow_id, char **ret_directory) {
+/* What is noted of the shadow copy's mount. 1: it is there, at *ret_directory (the caller's); 0: it is not, or not
+ * yet. */
+static int look_at_mount(int mounts_fd, const char *shadow_id, char **ret_directory) {
   CLEANUP_JSON json_t *record = NULL;
   CLEANUP_FREE char *directory = NULL;
   int r = json_read_file(mounts_fd, shadow_id, &record, NULL);
@@ -52,13 +55,24 @@ static int read_mount(int mounts_fd, const char *shadow_id, char **ret_directory
     return r;
   uint64_t id = mount_root_id(directory), noted = (uint64_t)json_get_integer_or(record, "mount_id", 0);
   /* 0 was noted by a command that died just then. */
-  if (id == 0 || (noted != 0 && id != noted)) {
+  if (id == 0 || (noted != 0 && id != noted))
+    return 0;
+  *ret_directory = take_pointer(directory);
+  return 1;
+}
+
+static int read_mount(int mounts_fd, const char *shadow_id, char **ret_directory) {
+  int r = look_at_mount(mounts_fd, shadow_id, ret_directory);
+  /* Whoever is mounting it has noted it first, and holds the lock until it is there. It is ours until mounts_fd is
+   * closed. */
+  if (r == 0)
+    r = flock(mounts_fd, LOCK_EX) < 0 ? -errno : look_at_mount(mounts_fd, shadow_id, ret_directory);
+  if (r == 0) {
     /* Unmounted by other means, or of an earlier boot. */
     (void)unlinkat(mounts_fd, shadow_id, 0);
     return -ENOENT;
   }
-  *ret_directory = take_pointer(directory);
-  return 0;
+  return r < 0 ? r : 0;
 }
 
 char *mount_directory_of(const struct umbra_client *client, const char *shadow_id) {
@@ -126,8 +140,11 @@ static int mount_at(struct umbra_client *client, const json_t *entry, const char
                                  .device = device_of(entry, shadow_id)};
   CLEANUP_CLOSE int mounts_fd = open_mounts(client);
   CLEANUP_CLOSE int view_fd = view_open(record, &options, NULL, &client->error);
-  /* Noted before it is attached, and again with what it has become. */
-  int r = view_fd < 0 ? view_fd : note_mount(client, mounts_fd, shadow_id, directory, 0);
+  int r = view_fd < 0 ? view_fd : mounts_fd < 0 ? mounts_fd : flock(mounts_fd, LOCK_EX) < 0 ? -errno : 0;
+  /* Noted before it is attached, and again with what it has become; locked, since what is noted and not there is
+   * forgotten. */
+  if (r >= 0)
+    r = note_mount(client, mounts_fd, shadow_id, directory, 0);
   if (r >= 0)
     r = view_attach(view_fd, directory, &client->error);
   if (r < 0)
@@ -204,7 +221,8 @@ int umbra_open_shadow(struct umbra_client *client, const char *id) {
     r = pick_shadow(client, entry, id, &shadow_id);
   if (r < 0)
     return r;
-  const json_t *made = json_object_get(json_object_get(entry, "records"), shadow_id), *record = json_object_get(made, "record");
+  const json_t *made = json_object_get(json_object_get(entry, "records"), shadow_id),
+               *record = json_object_get(made, "record");
   r = condition_check(client, made, shadow_id);
   CLEANUP_FREE char *fs_root = NULL;
   if (r >= 0 && (r = json_path_value(json_object_get(made, "fs_root"), &fs_root)) < 0)
@@ -220,7 +238,7 @@ int umbra_open_shadow(struct umbra_client *client, const char *id) {
 
 static int unmount_shadow(struct umbra_client *client, int mounts_fd, const char *shadow_id) {
   CLEANUP_FREE char *directory = NULL, *ours = NULL;
-  int r = read_mount(mounts_fd, shadow_id, &directory);
+  int r = flock(mounts_fd, LOCK_EX) < 0 ? -errno : read_mount(mounts_fd, shadow_id, &directory);
   if (r < 0)
     return r;
   r = view_detach(directory, &client->error);
