@@ -25,6 +25,9 @@
 #define LIMIT_US (100 * UINT64_C(1000000))
 enum { CONNECTIONS_MAX = 4000 };
 
+#define CLEANUP_ERROR __attribute__((cleanup(sd_bus_error_free))) sd_bus_error
+#define CLEANUP_MESSAGE __attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message
+
 static int complain(const char *what, const sd_bus_error *error, int r) {
   (void)fprintf(stderr, "%s: %s: %s\n", what, error && error->name ? error->name : "",
                 error && error->message ? error->message : strerror(-r));
@@ -45,8 +48,8 @@ static int create_message(sd_bus *bus, sd_bus_message **ret, const char *provide
 }
 
 static int open_shadow(sd_bus *bus, const char *shadow, const char *file) {
-  sd_bus_error error = SD_BUS_ERROR_NULL;
-  sd_bus_message *reply = NULL;
+  CLEANUP_ERROR error = SD_BUS_ERROR_NULL;
+  CLEANUP_MESSAGE *reply = NULL;
   int root = -1;
   int r = sd_bus_call_method(bus, NAME, shadow, NAME ".Shadow", "Open", &error, &reply, "");
   if (r >= 0)
@@ -61,13 +64,12 @@ static int open_shadow(sd_bus *bus, const char *shadow, const char *file) {
   (void)fwrite(chunk, 1, (size_t)n, stdout);
   (void)fflush(stdout);
   (void)close(fd);
-  sd_bus_message_unref(reply);
   return 0;
 }
 
 static int hold(sd_bus *bus, const char *provider, char *const *paths) {
-  sd_bus_error error = SD_BUS_ERROR_NULL;
-  sd_bus_message *call = NULL, *reply = NULL;
+  CLEANUP_ERROR error = SD_BUS_ERROR_NULL;
+  CLEANUP_MESSAGE *call = NULL, *reply = NULL;
   const char *set;
   char line[1024], shadow[512], file[512];
   int r = create_message(bus, &call, provider, paths, 1);
