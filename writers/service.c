@@ -44,15 +44,40 @@ pid_t service_process_in(const char *directory, const char *const *names) {
   return 0;
 }
 
+static bool has_our_root(pid_t pid) {
+  char path[64];
+  struct stat its, ours;
+  (void)snprintf(path, sizeof path, "/proc/%d/root", (int)pid);
+  return stat(path, &its) == 0 && stat("/", &ours) == 0 && its.st_ino == ours.st_ino && its.st_dev == ours.st_dev;
+}
+
 bool service_is_here(pid_t pid) {
   char link[64], path[PATH_MAX];
   struct stat its, ours;
+  if (!has_our_root(pid))
+    return false;
   (void)snprintf(link, sizeof link, "/proc/%d/cwd", (int)pid);
   ssize_t length = readlink(link, path, sizeof path - 1);
   if (length <= 0)
     return false;
   path[length] = '\0';
   return stat(link, &its) == 0 && stat(path, &ours) == 0 && its.st_ino == ours.st_ino && its.st_dev == ours.st_dev;
+}
+
+/* A link counts as one that all may write: that is its mode. */
+static bool only_root_writes(const char *path) {
+  struct stat st;
+  return lstat(path, &st) == 0 && st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
+bool service_is_roots(const char *path) {
+  CLEANUP_FREE char *part = path[0] == '/' ? strdup(path) : NULL;
+  for (char *slash; part && only_root_writes(part); *slash = '\0') {
+    slash = strrchr(part, '/');
+    if (slash == part)
+      return only_root_writes("/");
+  }
+  return false;
 }
 
 int service_each(const char *const *names, int (*visit)(pid_t pid, void *userdata), void *userdata,

@@ -15,10 +15,13 @@ bool service_is_called(pid_t pid, const char *const *names);
 pid_t service_process_in(const char *directory, const char *const *names);
 
 /*
- * True if the working directory of the process, where servers have their files, is the same one for us under the same
- * name; a container's is not. As root.
+ * True if the process has our root directory, and its working directory, where servers have their files, is the same
+ * one for us under the same name; a container's is not. As root.
  */
 bool service_is_here(pid_t pid);
+
+/* True for a file that root owns and nobody else may write, nor any of its directories; path without links. */
+bool service_is_roots(const char *path);
 
 enum { SERVICES_MAX = 256 };
 

@@ -203,16 +203,18 @@ static int read_all(MDB_txn *transaction, struct environment_contents *ret) {
   return code == MDB_NOTFOUND ? 0 : code;
 }
 
-int environment_check(const char *directory, struct environment_contents *ret, struct umbra_error *err) {
+int environment_check(int fd, struct environment_contents *ret, struct umbra_error *err) {
   MDB_env *env = NULL;
   MDB_txn *transaction = NULL;
+  char path[64];
   *ret = (struct environment_contents){.entries = -1};
+  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   int code = mdb_env_create(&env);
   if (code == 0)
     code = mdb_env_set_maxdbs(env, ENVIRONMENT_TABLES_MAX);
   /* Without a lock: where it has come back to, nothing is made beside it. */
   if (code == 0)
-    code = mdb_env_open(env, directory, MDB_RDONLY | MDB_NOLOCK, 0600);
+    code = mdb_env_open(env, path, MDB_RDONLY | MDB_NOLOCK | MDB_NOSUBDIR, 0600);
   if (code == 0)
     code = mdb_txn_begin(env, NULL, MDB_RDONLY, &transaction);
   if (code == 0)
@@ -223,5 +225,5 @@ int environment_check(const char *directory, struct environment_contents *ret, s
   }
   if (env)
     mdb_env_close(env);
-  return code == 0 ? 0 : failed(err, code, directory);
+  return code == 0 ? 0 : failed(err, code, "data.mdb");
 }

@@ -43,7 +43,11 @@ struct environment_contents {
   int64_t entries; /* of the directory; -1: it has none */
 };
 
-/* Reads all of it. Of a damaged one it may crash: in a process of its own (writers/apart.h). */
-int environment_check(const char *directory, struct environment_contents *ret, struct umbra_error *err);
+/*
+ * Reads all of the file data.mdb that fd is (O_PATH will do), by the rights that the process has now. Of a damaged
+ * one it may crash, or do what the file's maker wants: in a process of its own (writers/apart.h), of the file's
+ * owner.
+ */
+int environment_check(int fd, struct environment_contents *ret, struct umbra_error *err);
 
 #endif

@@ -8,9 +8,11 @@
 #include "writers/service.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { CHECK_S = 3600, MESSAGE_BYTES = 1024 };
 
@@ -62,25 +64,28 @@ static bool comes_back(const struct umbra_writer_session *s, const struct databa
   return false;
 }
 
-struct checked {
-  const struct server *server;
-  const char *directory;
-};
-
-/* In a process of the server's user, which a damaged database may end. */
+/*
+ * In a process of the file's owner, who may have made it as he likes: a crafted file may take over who maps it, a
+ * damaged one may end him.  Root reads only what is root's.
+ */
 static json_t *check_apart(const void *subject) {
-  const struct checked *c = subject;
+  const char *directory = subject;
   struct environment_contents contents;
   struct umbra_error err = {0};
+  struct stat st;
+  CLEANUP_FREE char *path = NULL;
   (void)alarm(CHECK_S);
-  int r = 0;
-  /* Where only root can go nobody else can have put anything either. */
-  if (geteuid() == 0 && service_user_reaches(c->server->user, c->server->group, c->directory))
-    r = umbra_writer_become(c->server->user, c->server->group);
-  if (r < 0)
-    (void)error_code(&err, r, "becoming the server's user");
-  else
-    r = environment_check(c->directory, &contents, &err);
+  if (asprintf(&path, "%s/data.mdb", directory) < 0)
+    return NULL;
+  /* Before it becomes another: it may have come back to where only root can go. */
+  CLEANUP_CLOSE int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  int r = fd < 0 || fstat(fd, &st) < 0 ? error_errno(&err, "opening it") : 0;
+  if (r == 0 && !S_ISREG(st.st_mode))
+    r = error_set(&err, -EINVAL, UMBRA_REASON_INVALID, "data.mdb is no regular file");
+  if (r == 0 && geteuid() == 0 && (r = umbra_writer_become(st.st_uid, st.st_gid)) < 0)
+    (void)error_code(&err, r, "becoming its user");
+  if (r == 0)
+    r = environment_check(fd, &contents, &err);
   return r < 0 ? json_pack("{s:o}", "failure", json_path(err.message))
                : json_pack("{s:I, s:I}", "transaction", (json_int_t)contents.last_transaction, "entries",
                            (json_int_t)contents.entries);
@@ -95,7 +100,7 @@ static int check_database(struct umbra_writer_session *s, const struct server *s
   char key[RESTORE_ANSWER_BYTES];
   if (!directory)
     return umbra_writer_fail(s, -ENOMEM, "out of memory");
-  int r = apart_ask(check_apart, &(struct checked){server, directory}, &answer, &err);
+  int r = apart_ask(check_apart, directory, &answer, &err);
   if (r < 0 || json_path_value(json_object_get(answer, "failure"), &words) == 0)
     return umbra_writer_fail(s, -EBADMSG, "database '%s' in '%s' is damaged%s%s", d->name, directory,
                              words ? ": " : " (reading it fails)", words ? words : "");

@@ -16,7 +16,7 @@ const char *restore_answer_key(size_t number, char buffer[RESTORE_ANSWER_BYTES])
  */
 int restore_begin(struct umbra_writer_session *s, const struct server *server);
 
-/* Reads all that has come back, as the server's user, says what it is, and starts the unit, unless it is elsewhere.
+/* Reads all that has come back, each file as its owner, says what it is, and starts the unit, unless it is elsewhere.
  */
 int restore_end(struct umbra_writer_session *s, const struct server *server);
 

@@ -53,25 +53,48 @@ static int read_user(pid_t pid, struct server *s) {
   return r < 0 ? r : one_id(status, "\nGid:", &s->group);
 }
 
-/*
- * Its program, run again to read its configuration.  One with a set-uid bit may be called slapd, and be given a
- * configuration, by anybody.
- */
-static int read_program(pid_t pid, struct server *s) {
-  char link[64], path[PATH_MAX];
-  struct stat st;
+/* Of /proc/PID/exe: what runs, and its path; *ret_replaced: by a newer one, which took its place at the same path. */
+static int read_program(pid_t pid, char path[PATH_MAX], struct stat *ret, bool *ret_replaced) {
+  static const char deleted[] = " (deleted)";
+  char link[64];
+  struct stat there;
   (void)snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
-  ssize_t length = readlink(link, path, sizeof path - 1);
-  if (length <= 0 || stat(link, &st) < 0 || st.st_mode & (S_ISUID | S_ISGID))
+  ssize_t length = readlink(link, path, PATH_MAX - 1);
+  if (length <= 0 || stat(link, ret) < 0)
     return -ESRCH;
   path[length] = '\0';
-  /* Replaced by a newer one, which takes its place at the same path. */
-  static const char deleted[] = " (deleted)";
   size_t end = (size_t)length - (sizeof deleted - 1);
-  if ((size_t)length > sizeof deleted && strcmp(path + end, deleted) == 0)
+  *ret_replaced = (size_t)length > sizeof deleted && strcmp(path + end, deleted) == 0;
+  if (*ret_replaced)
     path[end] = '\0';
+  /* A path of another mount namespace means another file here. */
+  if (stat(path, &there) < 0 || (!*ret_replaced && (there.st_ino != ret->st_ino || there.st_dev != ret->st_dev)))
+    return -ESRCH;
+  return there.st_mode & (S_ISUID | S_ISGID) ? -ESRCH : 0;
+}
+
+/*
+ * Its user and its program, which is run again as the user to read its configuration.  One with a set-uid bit may be
+ * called slapd, and be given a configuration, by anybody.  1; 0: it is none, or not of this system; or with words.
+ */
+static int identify_process(pid_t pid, struct server *s, struct umbra_error *err) {
+  char path[PATH_MAX], again[PATH_MAX];
+  struct stat before, after;
+  bool replaced;
+  /* Twice: with the user of one moment no program of another is run. */
+  if (read_program(pid, path, &before, &replaced) < 0 || before.st_mode & (S_ISUID | S_ISGID) ||
+      read_user(pid, s) < 0 || read_program(pid, again, &after, &replaced) < 0 || strcmp(path, again) != 0 ||
+      before.st_ino != after.st_ino || before.st_dev != after.st_dev)
+    return 0;
   s->program = strdup(path);
-  return s->program ? 0 : -ENOMEM;
+  if (!s->program)
+    return error_code(err, -ENOMEM, "describing process %d", (int)pid);
+  service_name(s->user, path, s->name, sizeof s->name);
+  if ((s->user == 0 || replaced) && !service_is_roots(path))
+    return error_set(err, -EPERM, UMBRA_REASON_ACCESS,
+                     "process %d: its program '%s' is not run again, since others than root may change it", (int)pid,
+                     path);
+  return 1;
 }
 
 /* ---- its arguments ---- */
@@ -228,9 +251,11 @@ static int check_directories(const struct server *s, struct umbra_error *err) {
 
 int server_examine(pid_t pid, struct server *ret, struct umbra_error *failure) {
   *ret = (struct server){.pid = pid};
-  if (read_user(pid, ret) < 0 || read_program(pid, ret) < 0 || process_start_ticks(pid, &ret->start_ticks) < 0)
+  if (process_start_ticks(pid, &ret->start_ticks) < 0)
     return 0;
-  int r = find_configuration(pid, ret, failure);
+  int r = identify_process(pid, ret, failure);
+  if (r > 0)
+    r = find_configuration(pid, ret, failure);
   if (r == 0)
     return 0;
   ret->unit = service_unit(pid);

@@ -7,14 +7,17 @@
 [ -x "${UMBRA_BUILD:-$TOP/build}/writers/openldap/openldap" ] || skip "the build has no writers/openldap"
 . "$TOP/tests/lib/openldap.sh"
 requires_root
-requires_program jq python3 mkfs.ext4 mkfs.btrfs setpriv
+requires_program jq python3 mkfs.ext4 mkfs.btrfs setpriv unshare
 
 make_volume v ext4 192M
 make_volume b btrfs 256M
 mkdir "$WORK/mounted"
+# Where nobody may run and read them, whoever may reach the sources.
+install -m 755 "$BUILD/tests/lmdb-hold" "$WORK/lmdb-hold"
+install -m 644 "$TOP/tests/lib/openldap-load.py" "$WORK/openldap-load.py"
 
 held_by_another() {
-  background "${AS_USER[@]}" "$BUILD/tests/lmdb-hold" "$DATA/first" >"$WORK/begun"
+  background "${AS_USER[@]}" "$WORK/lmdb-hold" "$DATA/first" >"$WORK/begun"
   HOLDER=$PID
   wait_for 30 test -s "$WORK/begun" || fail "no transaction"
 }
@@ -64,7 +67,7 @@ wait_for 30 test -e "$WORK/hangs" || fail "nobody froze"
 last=$(cat "$WORK/acknowledged"/* | wc -l)
 at_freeze=$(cat "$WORK/frozen"/* | wc -l)
 [ "$last" = "$at_freeze" ] || fail "$((last - at_freeze)) writes were acknowledged in freeze"
-"${AS_USER[@]}" python3 - "$WORK/sockets/live" "$TOP/tests/lib" <<'PYTHON' || fail "readers do not go on"
+"${AS_USER[@]}" python3 - "$WORK/sockets/live" "$WORK" <<'PYTHON' || fail "readers do not go on"
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("load", sys.argv[2] + "/openldap-load.py")
 load = importlib.util.module_from_spec(spec)
@@ -98,6 +101,17 @@ install -D /dev/null "$DATA/first/below/lock.mdb"
 openldap_check "$WORK/new$DATA"
 [ -e "$WORK/new$DATA/first/below/lock.mdb" ] && [ ! -e "$WORK/new$DATA/first/lock.mdb" ] || fail "what is left out, or is not: $(find "$WORK/new$DATA/first")"
 
+# It is read as its owner, not as root, not as the server's user of then; also where only root can go.
+document() { jq --arg to "$1" '.restore = ($to | fromjson) | .writers |= map(select(.name == "openldap"))' "$WORK"/backup/*/backup.json; }
+post_restore() { UMBRA_INSTANCE=$(jq -r '.writers[0].instance' "$WORK/document") "$UMBRA_CONFIG_DIR/writers.d/openldap" post-restore <"$WORK/document"; }
+document "{\"to\": \"$WORK/new\"}" >"$WORK/document"
+chmod 700 "$WORK/new"
+chown daemon:daemon "$WORK/new$DATA/first/data.mdb"
+expect_status 0 post_restore
+chmod 0 "$WORK/new$DATA/first/data.mdb"
+expect_status 1 post_restore
+expect_output "database 'dc=first' .*Permission denied"
+
 # In place: not while the server runs.
 expect_status 1 "$UMBRA" restore "$WORK/backup"
 expect_output "process $SERVER serves '$DATA/first'"
@@ -107,8 +121,6 @@ expect_output "'dc=first': [0-9]+ entries, as of transaction [0-9]+; 'dc=second'
 openldap_check "$DATA" whole
 
 # What comes back is not of the transaction that was promised; only the configuration comes back.
-document() { jq --arg to "$1" '.restore = ($to | fromjson) | .writers |= map(select(.name == "openldap"))' "$WORK"/backup/*/backup.json; }
-post_restore() { UMBRA_INSTANCE=$(jq -r '.writers[0].instance' "$WORK/document") "$UMBRA_CONFIG_DIR/writers.d/openldap" post-restore <"$WORK/document"; }
 document '{}' >"$WORK/document"
 expect_status 0 post_restore
 document '{}' | jq '.writers[0].answers.freeze["transaction-1"] = "1"' >"$WORK/document"
@@ -155,3 +167,25 @@ wait_for 30 test -S "$WORK/sockets/live" || fail "no server with slapd.conf"
 jq -e --arg at "$WORK/v/old" '.writers[] | select(.name == "openldap" and .failure == null) | (.metadata.key | fromjson | .databases[0].unsynced) and
   (.metadata.components[0].files == [{"path": $at, "pattern": "slapd.conf", "recursive": false}]) and .metadata.components[1].files[0].path == $at + "/data"' "$WORK/writers" >/dev/null ||
   fail "slapd.conf: $(cat "$WORK/writers")"
+kill_and_wait "$PID"
+
+# What root runs under that name is run again only if nobody else may change it, and is nobody's that takes part if it has another root, or is another file here.
+failures() { "$UMBRA" --json list writers | jq -r '.writers[] | select(.name == "openldap") | .failure'; }
+sleeping() { wait_for 20 grep -qx slapd "/proc/$PID/comm" || fail "no process of that name"; }
+install -o nobody "$(command -v sleep)" "$WORK/slapd"
+background "$WORK/slapd" 1000
+sleeping
+[[ $(failures) == *"its program '$WORK/slapd' is not run again, since others than root may change it"* ]] || fail "a program of nobody's that root runs: $(failures)"
+kill_and_wait "$PID"
+install -D -o nobody "$(command -v sleep)" "$WORK/jail/slapd"
+mkdir "$WORK/jail/usr"
+ln -s usr/lib usr/lib64 "$WORK/jail"
+background unshare -m sh -c "mount --bind /usr '$WORK/jail/usr' && exec chroot '$WORK/jail' /slapd 1000"
+sleeping
+[ -z "$(failures)" ] || fail "one with another root: $(failures)"
+kill_and_wait "$PID"
+install -D -o nobody /dev/null "$WORK/other/slapd"
+background unshare -m sh -c "mount --bind '$WORK/slapd' '$WORK/other/slapd' && exec '$WORK/other/slapd' 1000"
+sleeping
+[ -z "$(failures)" ] || fail "one that is another file here: $(failures)"
+kill_and_wait "$PID"
