@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Between the two: a socket with one packet a word.  'F' asks for the freeze, 'T' for the thaw; each is answered by a
- * struct answer.  The end of it counts as 'T' whose answer nobody reads.
+ * struct answer.  The end of it counts as 'T' whose answer nobody reads.  'S', in place of both, asks a second keeper
+ * for the thaw alone.
  */
 #include "writers/libvirt/keeper.h"
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +28,8 @@ struct answer {
 
 struct keeper {
   int fd; /* -1: nothing more is expected of it */
+  const struct domain *domain;
+  bool asked; /* for a freeze, of which the thaw has not been heard */
 };
 
 /* ---- in the process ---- */
@@ -70,10 +75,12 @@ static struct answer thaw(const struct domain *d, int frozen, int tries, virConn
   }
 }
 
-/* What comes of a freeze that libvirt says has failed, so that no thaw is needed. */
+/*
+ * What comes of a freeze that libvirt says has failed, so that no thaw is needed.  Not so VIR_ERR_AGENT_UNRESPONSIVE:
+ * an agent may go away when it has been told to freeze.
+ */
 static bool never_began(int code) {
-  return code == VIR_ERR_AGENT_UNRESPONSIVE || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
-         code == VIR_ERR_OPERATION_INVALID || code == VIR_ERR_NO_DOMAIN;
+  return code == VIR_ERR_ARGUMENT_UNSUPPORTED || code == VIR_ERR_OPERATION_INVALID || code == VIR_ERR_NO_DOMAIN;
 }
 
 /* *ret_tries: how often a thaw is worth being tried. */
@@ -110,6 +117,15 @@ static int take_place(int fd) {
   return OWN_FD;
 }
 
+/* It may be killed last of all, where we may ask for that. */
+static void outlive_others(void) {
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  (void)fd_write_all(fd, "-1000", strlen("-1000"));
+  (void)close(fd);
+}
+
 __attribute__((noreturn)) static void keep(const struct domain *d, int fd) {
   virConnectPtr connection = NULL;
   int frozen = 0, tries = 0;
@@ -118,12 +134,21 @@ __attribute__((noreturn)) static void keep(const struct domain *d, int fd) {
   /* Of a service manager that ends the whole of a service: it kills only later, and the guest is thawed by then. */
   (void)signal(SIGTERM, SIG_IGN);
   (void)signal(SIGPIPE, SIG_IGN);
-  if (next_word(fd, false) != 'F')
+  outlive_others();
+  struct answer a;
+  switch (next_word(fd, false)) {
+  case 'F':
+    a = freeze(d, &connection, &frozen, &tries);
+    (void)send(fd, &a, sizeof a, MSG_NOSIGNAL);
+    /* What failed may have frozen some of them all the same. */
+    (void)next_word(fd, true);
+    break;
+  case 'S':
+    tries = KEEPER_LAST_S;
+    break;
+  default:
     _exit(0);
-  struct answer a = freeze(d, &connection, &frozen, &tries);
-  (void)send(fd, &a, sizeof a, MSG_NOSIGNAL);
-  /* What failed may have frozen some of them all the same. */
-  (void)next_word(fd, true);
+  }
   a = thaw(d, frozen, tries, &connection);
   (void)send(fd, &a, sizeof a, MSG_NOSIGNAL);
   _exit(a.code < 0);
@@ -148,22 +173,17 @@ int keeper_start(const struct domain *d, struct keeper **ret, struct umbra_error
   }
   (void)close(ends[1]);
   k->fd = ends[0];
+  k->domain = d;
   if (pid < 0) {
     int code = -errno;
-    keeper_free(k);
+    (void)close(k->fd);
+    free(k);
     return error_code(err, code, "starting the keeper of domain '%s'", d->name);
   }
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
     ;
   *ret = k;
   return 0;
-}
-
-void keeper_free(struct keeper *k) {
-  if (!k)
-    return;
-  cleanup_close_fd(&k->fd);
-  free(k);
 }
 
 static int ask(struct keeper *k, char word, int wait_ms, struct umbra_error *err) {
@@ -192,5 +212,49 @@ static int ask(struct keeper *k, char word, int wait_ms, struct umbra_error *err
   return a.code < 0 ? error_set(err, a.code, UMBRA_REASON_WRITER, "%s", a.message) : 0;
 }
 
-int keeper_freeze(struct keeper *k, int wait_ms, struct umbra_error *err) { return ask(k, 'F', wait_ms, err); }
-int keeper_thaw(struct keeper *k, int wait_ms, struct umbra_error *err) { return ask(k, 'T', wait_ms, err); }
+/* The first was killed: another thaws, by itself. */
+static void thaw_by_second(struct keeper *k) {
+  struct keeper *second;
+  struct umbra_error err = {0};
+  k->asked = false;
+  int r = keeper_start(k->domain, &second, &err);
+  if (r == 0 && send(second->fd, "S", 1, MSG_NOSIGNAL) != 1)
+    r = error_errno(&err, "starting a second keeper");
+  if (r < 0)
+    log_error("the guest '%s' may be frozen still (virsh domfsthaw): %s", k->domain->name, err.message);
+  else {
+    (void)close(second->fd);
+    free(second);
+  }
+}
+/* Whether it ended without a word. */
+static bool has_ended(int fd) {
+  struct answer a;
+  ssize_t n = recv(fd, &a, sizeof a, MSG_DONTWAIT);
+  return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+void keeper_free(struct keeper *k) {
+  if (!k)
+    return;
+  if (k->asked && k->fd >= 0 && has_ended(k->fd))
+    thaw_by_second(k);
+  cleanup_close_fd(&k->fd);
+  free(k);
+}
+
+int keeper_freeze(struct keeper *k, int wait_ms, struct umbra_error *err) {
+  k->asked = true;
+  int r = ask(k, 'F', wait_ms, err);
+  if (r == -EPIPE)
+    thaw_by_second(k);
+  return r;
+}
+
+int keeper_thaw(struct keeper *k, int wait_ms, struct umbra_error *err) {
+  int r = ask(k, 'T', wait_ms, err);
+  if (r == -EPIPE && k->asked)
+    thaw_by_second(k);
+  k->asked = false;
+  return r;
+}

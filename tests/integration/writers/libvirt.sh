@@ -38,7 +38,8 @@ number() { head -c 16 "$1"; }
 fits() { [ "$(number "$1/one-a.raw")" = "$(number "$1/one-b.raw")" ] || fail "the guest's disks do not fit: $(number "$1/one-a.raw") $(number "$1/one-b.raw")"; }
 # Frozen when the writers after it freeze.
 make_writer after system '"components": []' "[ \"\$1\" != freeze ] || [ -e '$WORK/agent/frozen' ] || { echo 'the guest is not frozen' >&2; exit 1; }
-  ! [ -e '$WORK/hang' -a \"\$1\" = freeze ] || { touch '$WORK/hangs'; exec sleep 60; }"
+  ! [ -e '$WORK/hang' -a \"\$1\" = freeze ] || { touch '$WORK/hangs'; exec sleep 60; }
+  ! [ -e '$WORK/pause' -a \"\$1\" = freeze ] || { touch '$WORK/hangs'; for i in \$(seq 100); do [ -e '$WORK/pause' ] || break; sleep 0.05; done; }"
 for provider in clone files clone files; do
   set=$("$UMBRA" --quiet --json create --require application --provider "$provider" "$WORK/v") || fail "create"
   runs || fail "the guest stays frozen"
@@ -50,7 +51,7 @@ done
 
 # Whatever is killed while it is frozen it is thawed.
 keepers() { pgrep -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session"; }
-killed_while_frozen() { # umbra, writer or, as a service manager would, all
+killed_while_frozen() { # umbra, writer, both the keeper and umbra or, as a service manager would, all
   local umbra session
   rm -f "$WORK/hangs"
   touch "$WORK/hang"
@@ -61,6 +62,10 @@ killed_while_frozen() { # umbra, writer or, as a service manager would, all
   session=$(pgrep -P "$umbra" -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session")
   case $1 in
     umbra) kill -KILL "$umbra" ;;
+    both)
+      for pid in $(keepers); do [ "$pid" = "$session" ] || kill -KILL "$pid"; done
+      kill -KILL "$umbra"
+      ;;
     writer) kill -KILL "$session" ;;
     all)
       for pid in $(keepers); do [ "$pid" = "$session" ] || kill -TERM "$pid"; done
@@ -76,6 +81,41 @@ killed_while_frozen() { # umbra, writer or, as a service manager would, all
 killed_while_frozen umbra
 killed_while_frozen writer
 killed_while_frozen all
+killed_while_frozen both
+
+# The keeper alone, as by a shortage of memory, which is named; while the guest freezes, too.
+keeper_is_killed() {
+  local session
+  session=$(pgrep -P "$1" -f "^$UMBRA_CONFIG_DIR/writers.d/libvirt session")
+  for pid in $(keepers); do
+    [ "$pid" != "$session" ] || continue
+    ! (echo -1000 >/proc/self/oom_score_adj) 2>/dev/null || [ "$(cat "/proc/$pid/oom_score_adj")" = -1000 ] || fail "a keeper is killed like others when memory is short"
+    kill -KILL "$pid"
+  done
+}
+rm -f "$WORK/hangs"
+touch "$WORK/pause"
+"$UMBRA" --quiet create --provider clone "$WORK/v" >"$WORK/output" 2>&1 &
+umbra=$!
+wait_for 30 test -e "$WORK/hangs" || fail "nobody froze"
+keeper_is_killed "$umbra"
+rm "$WORK/pause"
+wait "$umbra" && fail "nobody heard of it"
+expect_output "writer 'libvirt one'.*failed-at-thaw: .*the process that keeps the guest frozen has ended"
+wait_for 20 runs || fail "the guest stays frozen when its keeper was killed"
+touch "$WORK/agent/hang-freeze"
+before=$(asked guest-fsfreeze-freeze)
+"$UMBRA" --quiet create --provider clone "$WORK/v" >"$WORK/output" 2>&1 &
+umbra=$!
+is_asked() { [ "$(asked guest-fsfreeze-freeze)" -gt "$before" ]; }
+wait_for 30 is_asked || fail "nobody froze"
+before=$(asked guest-fsfreeze-thaw)
+keeper_is_killed "$umbra"
+wait "$umbra" && fail "nobody heard of it"
+expect_output "writer 'libvirt one'.*failed-at-freeze: .*the process that keeps the guest frozen has ended"
+rm "$WORK/agent/hang-freeze"
+thawed_again() { [ "$(asked guest-fsfreeze-thaw)" -gt "$before" ] && runs; }
+wait_for 30 thawed_again || fail "the guest stays frozen when its keeper was killed in freeze"
 
 create() { "$UMBRA" --quiet create --writer libvirt --provider null "$WORK/v"; }
 touch "$WORK/agent/fail-freeze"
@@ -92,7 +132,6 @@ touch "$WORK/agent/hang-freeze"
 before=$(asked guest-fsfreeze-thaw)
 expect_status 1 create
 rm "$WORK/agent/hang-freeze"
-thawed_again() { [ "$(asked guest-fsfreeze-thaw)" -gt "$before" ] && runs; }
 wait_for 30 thawed_again || fail "the guest stays frozen when the freeze came late"
 rm "$UMBRA_CONFIG_DIR/umbra.conf"
 no_keepers() { ! keepers; }
