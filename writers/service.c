@@ -2,6 +2,7 @@
 #include "writers/service.h"
 
 #include "common/cleanup.h"
+#include "common/fd.h"
 #include "common/log.h"
 #include "umbra/writer.h"
 
@@ -137,19 +138,22 @@ char *service_unit(pid_t pid) {
   return NULL;
 }
 
-int service_run(uid_t user, gid_t group, const char *const *arguments) {
-  enum { NOT_THERE = 127, NOT_ALLOWED = 126 };
+enum { NOT_THERE = 127, NOT_ALLOWED = 126 };
+
+/* Its output goes to output_fd; -1: to /dev/null. The process, or a negative errno. */
+static pid_t start_program(uid_t user, gid_t group, const char *const *arguments, int output_fd) {
   pid_t pid = fork();
-  if (pid < 0)
-    return -errno;
-  if (pid == 0) {
-    int null = open("/dev/null", O_RDWR);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 ||
-        (user != (uid_t)-1 && geteuid() == 0 && umbra_writer_become(user, group) < 0))
-      _exit(NOT_ALLOWED);
-    (void)execvp(arguments[0], (char *const *)arguments);
-    _exit(NOT_THERE);
-  }
+  if (pid != 0)
+    return pid < 0 ? -errno : pid;
+  int null = open("/dev/null", O_RDWR);
+  if (null < 0 || dup2(null, 0) < 0 || dup2(output_fd < 0 ? null : output_fd, 1) < 0 || dup2(null, 2) < 0 ||
+      (user != (uid_t)-1 && geteuid() == 0 && umbra_writer_become(user, group) < 0))
+    _exit(NOT_ALLOWED);
+  (void)execvp(arguments[0], (char *const *)arguments);
+  _exit(NOT_THERE);
+}
+
+static int end_program(pid_t pid) {
   int status;
   while (waitpid(pid, &status, 0) < 0)
     if (errno != EINTR)
@@ -159,11 +163,40 @@ int service_run(uid_t user, gid_t group, const char *const *arguments) {
   return WEXITSTATUS(status) == NOT_THERE ? -ENOENT : WEXITSTATUS(status);
 }
 
+int service_run(uid_t user, gid_t group, const char *const *arguments) {
+  pid_t pid = start_program(user, group, arguments, -1);
+  return pid < 0 ? pid : end_program(pid);
+}
+
 bool service_is_managed(void) { return access("/run/systemd/system", F_OK) == 0; }
 
 static bool tell_systemd(const char *verb, const char *unit) {
   return service_is_managed() &&
          service_run((uid_t)-1, (gid_t)-1, (const char *const[]){"systemctl", verb, "--", unit, NULL}) == 0;
+}
+
+int service_property(const char *unit, const char *property, char **ret) {
+  int ends[2];
+  size_t length;
+  if (pipe2(ends, O_CLOEXEC) < 0)
+    return -errno;
+  CLEANUP_CLOSE int from = ends[0], to = ends[1];
+  pid_t pid =
+      start_program((uid_t)-1, (gid_t)-1,
+                    (const char *const[]){"systemctl", "show", "-p", property, "--value", "--", unit, NULL}, to);
+  if (pid < 0)
+    return pid;
+  (void)close(take_fd(&to));
+  CLEANUP_FREE char *text = NULL;
+  int r = fd_read_to_end(from, SERVICE_PROPERTY_BYTES_MAX, &text, &length);
+  /* One that says more than it may is stuck in its pipe. */
+  (void)close(take_fd(&from));
+  int status = end_program(pid);
+  if (r < 0 || status != 0)
+    return r < 0 ? r : -EIO;
+  text[strcspn(text, "\n")] = '\0';
+  *ret = take_pointer(text);
+  return 0;
 }
 
 bool service_stop(const char *unit) { return tell_systemd("stop", unit); }

@@ -47,6 +47,10 @@ char *service_unit(pid_t pid);
 
 bool service_is_managed(void); /* by systemd, which runs here */
 
+/* The unit's property as systemctl shows it, free(). -EFBIG past SERVICE_PROPERTY_BYTES_MAX. Blocks. */
+enum { SERVICE_PROPERTY_BYTES_MAX = 64 * 1024 };
+int service_property(const char *unit, const char *property, char **ret);
+
 /* False if systemd does not run here, or says no. Block until it is done. */
 bool service_stop(const char *unit);
 bool service_start(const char *unit);

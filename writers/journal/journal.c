@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "umbra/writer.h"
 #include "writers/journal/journald.h"
+#include "writers/journal/units.h"
 #include "writers/service.h"
 
 #include <errno.h>
@@ -154,19 +155,6 @@ static int thaw(struct umbra_writer_session *s) {
 
 /* ---- restore ---- */
 
-static bool tell_units(const char *namespace, bool (*tell)(const char *unit)) {
-  static const char *const forms[] = {"systemd-journald@%s.socket", "systemd-journald-varlink@%s.socket",
-                                      "systemd-journald@%s.service"};
-  bool done = true;
-  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-    char unit[NAME_MAX];
-    const char *at = strstr(forms[i], "%s");
-    (void)snprintf(unit, sizeof unit, "%.*s%s%s", (int)(at - forms[i]), forms[i], namespace, at + 2);
-    done = tell(unit) && done;
-  }
-  return done;
-}
-
 /*
  * The files that were being written get names as journald gives them when it sets them aside, so that what comes back
  * does not take their place.  Nobody has them open.
@@ -198,20 +186,20 @@ static int set_aside(struct umbra_writer_session *s) {
 /* Nobody has the directory open while files come back: the system's journald writes to /run meanwhile, others end. */
 static int pre_restore(struct umbra_writer_session *s) {
   const char *namespace = namespace_of(s);
+  struct umbra_error err = {0};
+  int r = 0;
   if (umbra_writer_restores_elsewhere(s))
     return 0;
-  int r = 0;
   if (journald_is_there(namespace) && namespace[0] == '\0')
     r = ask(s, "RelinquishVar", FLUSH_WAIT_S);
-  else if (journald_is_there(namespace) && !tell_units(namespace, service_stop))
-    r = umbra_writer_fail(s, -EBUSY, "the journald of namespace '%s' runs: end it first", namespace);
+  else if (journald_is_there(namespace) && (r = units_stop(namespace, &err)) < 0)
+    return umbra_writer_fail(s, r, "%s", err.message);
   return r < 0 && r != -ECONNREFUSED ? r : set_aside(s);
 }
 
-static int post_restore(struct umbra_writer_session *s) {
-  const char *namespace = namespace_of(s);
+static int verify(struct umbra_writer_session *s) {
   char directory[PATH_MAX];
-  int r = journal_directory(namespace, directory);
+  int r = journal_directory(namespace_of(s), directory);
   CLEANUP_FREE char *there = r < 0 ? NULL : umbra_writer_restore_path(s, directory);
   if (!there)
     return umbra_writer_fail(s, r < 0 ? r : -ENOMEM, "finding where the journal comes back to");
@@ -222,15 +210,26 @@ static int post_restore(struct umbra_writer_session *s) {
                       : status == -ENOENT
                           ? "not checked: journalctl is not installed"
                           : "one of its files is damaged or was being written: see journalctl --verify -D");
+  return 0;
+}
+
+static int go_on(struct umbra_writer_session *s) {
+  const char *namespace = namespace_of(s);
   if (umbra_writer_restores_elsewhere(s) || !journald_is_there(namespace))
     return 0;
   if (namespace[0] == '\0') {
-    r = ask(s, "FlushToVar", FLUSH_WAIT_S);
+    int r = ask(s, "FlushToVar", FLUSH_WAIT_S);
     return r == -ECONNREFUSED ? 0 : r; /* none runs */
   }
-  return !service_is_managed() || tell_units(namespace, service_start)
+  return !service_is_managed() || units_start(namespace)
              ? 0
              : umbra_writer_fail(s, -EIO, "the journald of namespace '%s' does not start again", namespace);
+}
+
+/* Whatever became of the restore, and of the check: journald does not stay in /run. */
+static int post_restore(struct umbra_writer_session *s) {
+  int verified = verify(s), goes_on = go_on(s);
+  return goes_on < 0 ? goes_on : verified;
 }
 
 static const struct umbra_writer writer = {

@@ -105,3 +105,54 @@ rm "$WORK/fake/answer"
 "$UMBRA" --quiet backup --writer journal --provider null /var/log --to "$WORK/of-fake" >/dev/null || fail "backup of a namespace"
 expect_status 1 "$UMBRA" restore "$WORK/of-fake"
 expect_output "the journald of namespace 'fake' runs: end it first"
+
+# With a systemd that notes what it is told: units that log there would be stopped with the sockets, and are named; what was stopped when another does not stop is started.
+mkdir -p /run/systemd/system "$WORK/bin"
+cat >"$WORK/bin/systemctl" <<END
+#!/bin/bash
+unit=\${!#}
+case "\$*" in
+  "show -p RequiredBy "*.socket) echo systemd-journald@fake.service shop.service ;;
+  "show -p ActiveState "*shop.service) cat "$WORK/shop" ;;
+  "stop "* | "start "*)
+    echo "\$1 \$unit" >>"$WORK/told"
+    [ "\$1 \$unit" != "\$(cat "$WORK/refused")" ]
+    ;;
+  *) exit 1 ;;
+esac
+END
+chmod +x "$WORK/bin/systemctl"
+PATH=$WORK/bin:$PATH
+pre_restore() {
+  : >"$WORK/told"
+  jq '.restore = {} | .writers |= map(select(.name == "journal" and .instance == "fake"))' "$WORK"/of-fake/*/backup.json |
+    UMBRA_INSTANCE=fake "$UMBRA_CONFIG_DIR/writers.d/journal" pre-restore
+}
+told() { diff - "$WORK/told" || fail "systemd was told otherwise"; }
+: >"$WORK/refused"
+for state in active activating; do
+  echo "$state" >"$WORK/shop"
+  expect_status 1 pre_restore
+  expect_output "'shop.service' log to the journal's namespace 'fake', .*: end them first"
+  told </dev/null
+done
+echo inactive >"$WORK/shop"
+echo stop systemd-journald-varlink@fake.socket >"$WORK/refused"
+expect_status 1 pre_restore
+expect_output "'systemd-journald-varlink@fake.socket' does not stop"
+told <<'TOLD'
+stop systemd-journald@fake.socket
+stop systemd-journald-varlink@fake.socket
+start systemd-journald@fake.socket
+TOLD
+: >"$WORK/refused"
+: >"$WORK/told"
+expect_status 0 "$UMBRA" --quiet restore "$WORK/of-fake"
+told <<'TOLD'
+stop systemd-journald@fake.socket
+stop systemd-journald-varlink@fake.socket
+stop systemd-journald@fake.service
+start systemd-journald@fake.socket
+start systemd-journald-varlink@fake.socket
+start systemd-journald@fake.service
+TOLD
