@@ -123,7 +123,7 @@ int access_user_directory(const struct directories *directories, const char *sha
   if (users < 0 || flock(users, LOCK_EX) < 0)
     return error_code(err, users < 0 ? users : -errno, "opening '%s/users'", directories->runtime_dir);
   /* All that is in it is closed by itself. */
-  if (fchmod(runtime, 0711) < 0)
+  if (fchmod(runtime, 0711) < 0 || fchmod(users, 0711) < 0)
     return error_errno(err, "opening '%s' for users", directories->runtime_dir);
   CLEANUP_CLOSE int own = enter(users, number, 0700);
   int r = own < 0 ? own : let_in(own, user);

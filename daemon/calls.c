@@ -81,7 +81,8 @@ static int on_sender_gone(sd_bus_track *track, void *context) {
     call_free(c);
     return 1; /* 0 would have it called for ever */
   }
-  if (!c->creates || c->auto_release)
+  /* A set that stays is its maker's wish as soon as he knows its name. */
+  if (!c->creates || c->auto_release || !c->set_id[0])
     calls_stop(c);
   return 1;
 }
@@ -190,8 +191,15 @@ void calls_authorised(struct call *c, bool yes) {
     call_fail(c, UMBRA_REASON_ACCESS,
               c->access == CALL_READER ? "this user cannot read the volume himself, and was not authorised"
                                        : "not root, not in the group, and not authorised");
-  else
+  else {
     c->trusted = true;
+    /* To look into a volume is all that was asked for: what its programs and devices could do is for those who may
+     * everything. */
+    if (c->access == CALL_READER) {
+      (void)json_object_del(c->request, "suid");
+      (void)json_object_del(c->request, "dev");
+    }
+  }
   if (!yes || send_to_host(c) < 0)
     call_free(c);
 }
@@ -309,9 +317,8 @@ void calls_take_report(struct service *s, json_t *line) {
   const char *event = json_get_string_or(line, "event", "");
   if (!c) {
     /* A descriptor for somebody who is gone. */
-    if (json_get_boolean_or(line, "descriptor", false)) {
-      CLEANUP_CLOSE int fd = lines_take_fd(s->host);
-    }
+    int fd = json_get_boolean_or(line, "descriptor", false) ? lines_take_fd(s->host) : -1;
+    cleanup_close_fd(&fd);
     return;
   }
   if (strcmp(event, "new") == 0)

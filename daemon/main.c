@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { OPTION_USER = 1, OPTION_GROUP, OPTION_STATE, OPTION_RUNTIME, OPTION_CONFIG, OPTION_VERSION, OPTION_HELP };
@@ -121,6 +122,8 @@ int main(int argc, char **argv) {
   if (fd_occupy_standard() < 0)
     return EXIT_FAILURE;
   given_change();
+  /* Modes are what is asked for, whatever the unit's mask: what jobs make is the same as what `umbra` makes. */
+  (void)umask(022);
   while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
     if (option == OPTION_HELP || option == OPTION_VERSION) {
       fputs(option == OPTION_HELP ? help : "umbrad " UMBRA_VERSION "\n", stdout);

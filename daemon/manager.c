@@ -212,8 +212,8 @@ static int read_text(sd_bus_message *m, const char **ret, sd_bus_error *error) {
   return 0;
 }
 
-static int begin_text(struct service *s, sd_bus_message *m, const char *verb, enum call_access access, call_answer answer,
-                      sd_bus_error *error) {
+static int begin_text(struct service *s, sd_bus_message *m, const char *verb, enum call_access access,
+                      call_answer answer, sd_bus_error *error) {
   const char *text;
   int r = read_text(m, &text, error);
   if (r < 0)
@@ -231,7 +231,16 @@ static int method_show(sd_bus_message *m, void *context, sd_bus_error *error) {
   return begin_text(context, m, "show", CALL_ANYBODY, answer_text, error);
 }
 
-/* What anybody may know; but to list writers is to run their programs, so that others get what was found last. */
+/* What of umbra_list() anybody may know; the rest runs writers' programs. */
+static bool is_for_anybody(const char *what) {
+  static const char *const lists[] = {"sets", "shadows", "volumes", "providers", "storage"};
+  for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+    if (strcmp(lists[i], what) == 0)
+      return true;
+  return false;
+}
+
+/* To list writers is to run their programs, so that those who may only look get what was found last. */
 static int method_list(sd_bus_message *m, void *context, sd_bus_error *error) {
   struct service *s = context;
   const char *what;
@@ -250,7 +259,7 @@ static int method_list(sd_bus_message *m, void *context, sd_bus_error *error) {
       return text ? sd_bus_reply_method_return(m, "s", text) : -ENOMEM;
   }
   r = sd_bus_message_rewind(m, 1);
-  return r < 0 ? r : begin_text(s, m, "list", CALL_ANYBODY, answer_text, error);
+  return r < 0 ? r : begin_text(s, m, "list", is_for_anybody(what) ? CALL_ANYBODY : CALL_MANAGE, answer_text, error);
 }
 
 static int method_delete(sd_bus_message *m, void *context, sd_bus_error *error) {

@@ -64,7 +64,7 @@ static void take_name(struct service *s) {
 static int answer_inventory(struct call *c, const json_t *result, int fd) {
   (void)fd;
   struct service *s = c->service;
-  sets_take_list(s, json_object_get(result, "sets"));
+  sets_take_list(s, json_object_get(result, "sets"), c->number);
   tell_low_storage(s, json_object_get(result, "storage"));
   take_name(s);
   return 0;

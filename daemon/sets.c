@@ -152,13 +152,17 @@ static void take_document(struct service *s, struct set_object *set, json_t *doc
 }
 
 struct set_object *sets_begin(struct service *s, const struct call *c) {
-  struct set_object *set = sets_find_id(s, c->set_id) ? NULL : set_new(s, c->set_id, SET_STAGE_CREATING);
+  /* A list may have found it first. */
+  struct set_object *found = sets_find_id(s, c->set_id),
+                    *set = found ? found : set_new(s, c->set_id, SET_STAGE_CREATING);
   if (!set)
     return NULL;
   set->job = c->number;
   set->user = c->user;
+  free(set->owner);
   set->owner = c->sender ? strdup(c->sender) : NULL;
-  announce(s, set);
+  if (!found)
+    announce(s, set);
   return set;
 }
 
@@ -167,6 +171,7 @@ void sets_made(struct service *s, const char *id, const json_t *document) {
   if (!set)
     return;
   set->stage = SET_STAGE_THERE;
+  set->since = s->last_number;
   json_decref(set->result);
   set->result = json_pack("{s:O?, s:O?}", "set", json_object_get(document, "set"), "degraded",
                           json_object_get(document, "degraded"));
@@ -240,7 +245,7 @@ static bool is_listed(const json_t *list, const char *id) {
   return false;
 }
 
-void sets_take_list(struct service *s, const json_t *list) {
+void sets_take_list(struct service *s, const json_t *list, int64_t call) {
   size_t i;
   json_t *document;
   json_array_foreach(list, i, document) {
@@ -257,7 +262,7 @@ void sets_take_list(struct service *s, const json_t *list) {
   struct set_object *next;
   for (struct set_object *set = s->sets; set; set = next) {
     next = set->next;
-    if (set->stage == SET_STAGE_THERE && set->job == 0 && !is_listed(list, set->id))
+    if (set->stage == SET_STAGE_THERE && set->job == 0 && set->since < call && !is_listed(list, set->id))
       set_remove(s, set);
   }
 }

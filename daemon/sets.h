@@ -20,6 +20,7 @@ struct set_object {
   json_t *document; /* as in umbra_list("sets"); an empty object while it is made */
   json_t *result;   /* of one that a call made: {"set": as it was just then, "degraded"}; NULL */
   int64_t job;      /* the call that makes or holds it; 0: nobody's here */
+  int64_t since;    /* number of the last call when it was made here; 0: it was found. Older lists do not know it */
   uid_t user;       /* who asked for it, if job or failed */
   char *owner;      /* unique name of the one whose it is, as long as he is there; NULL: nobody's */
   char *failure;    /* in words */
@@ -47,7 +48,7 @@ void sets_gone(struct service *s, const char *id, const char *why, bool told);
 void sets_tell(struct service *s, const char *id, const json_t *line);
 
 /* What the host has listed: objects come, change and go. */
-void sets_take_list(struct service *s, const json_t *list);
+void sets_take_list(struct service *s, const json_t *list, int64_t call);
 
 /* Asks for the end of one: released, cancelled, deleted, or, if it has failed, forgotten. As calls_begin(). */
 int sets_delete(struct service *s, struct set_object *set, sd_bus_message *m, sd_bus_error *error);

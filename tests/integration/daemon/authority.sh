@@ -22,7 +22,9 @@ echo secret >"$CLOSED/secret"
 chmod 644 "$CLOSED/secret"
 cp "$BUILD/tests/bus-client" "$WORK/client" # the build directory may be out of reach
 start_bus
+umask 077 # as the unit has it
 start_umbrad
+umask 022
 
 # The process on the bus: its user, no capability whatever, none to come.
 grep -q "^Uid:.*$(id -u "$UMBRAD_USER")" "/proc/$UMBRAD_PID/status" || fail "not user $UMBRAD_USER"
@@ -45,6 +47,7 @@ refused Access as "$STRANGER" manage TestWriter s x
 refused Access as "$STRANGER" manage EnableWriter sb x false
 refused Access as "$STRANGER" manage Doctor as 0
 refused Access as "$STRANGER" manage Recover
+refused Access as "$STRANGER" manage List s components # it runs writers' programs
 
 # Everybody lists and reads properties.
 [ "$(as "$STRANGER" manage ListSets | jq '.data[0] | length')" = 2 ] || fail "a stranger does not see the sets"
@@ -106,6 +109,8 @@ echo yes >"$WORK/polkit-says"
 set=$(as "$STRANGER" create_set 2 wait b true provider s null "$WORK/open") || fail "authorised, yet refused"
 as "$STRANGER" manage DeleteSet o "$set" >/dev/null || fail "authorised, yet not to delete"
 [ "$(as_user "$STRANGER" "$WORK/client" open "$closed_shadow" secret)" = secret ] || fail "authorised, yet not shown"
+directory=$(as "$STRANGER" on_shadow "$closed_shadow" Mount bb true true | jq -r '.data[0]')
+findmnt -no OPTIONS "$directory" | grep -q 'nosuid.*nodev' || fail "authorised to look, he has programs and devices: $(findmnt -no OPTIONS "$directory")"
 
 # polkit that does not answer holds nobody else up, and who leaves is forgotten.
 echo never >"$WORK/polkit-says"
