@@ -162,6 +162,8 @@ static int write_file(const struct arguments *a, const char *path) {
   struct umbra_stream_options where = a->options;
   const char *directory = dirname(for_directory);
   where.name = basename(for_name);
+  if (!*path || strcmp(where.name, ".") == 0 || strcmp(where.name, "..") == 0 || strcmp(where.name, "/") == 0)
+    return failed("writing", path, -EINVAL, NULL);
   CLEANUP_CLOSE int directory_fd = fd_open_directory(directory),
                     root_fd = fd_open_directory(a->root ? a->root : directory);
   if (directory_fd < 0 || root_fd < 0)
@@ -172,14 +174,14 @@ static int write_file(const struct arguments *a, const char *path) {
   where.directory_fd = directory_fd;
   where.root_fd = root_fd;
   struct umbra_stream *s = NULL;
-  size_t taken;
   int r = umbra_stream_new(&where, &s);
   if (r == 0)
     r = write_stream(a, fd, &s, buffer);
   if (r == 0)
     r = umbra_stream_finish(fd, &s);
   int status = r < 0 ? failed("writing", path, r, s) : STATUS_DONE;
-  (void)umbra_backup_write(fd, NULL, 0, &taken, 1, a->security, &s);
+  /* Without what the end would set. */
+  context_free(&s);
   return status;
 }
 

@@ -7,6 +7,7 @@
 #define STREAM_FORMAT_H
 
 #include <endian.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -23,6 +24,12 @@ enum stream_id {
   STREAM_TXFS_DATA = 10,
   STREAM_GHOSTED_FILE_EXTENTS = 11,
 };
+
+/* What may be kept in an attribute, which any owner of a file can write: nothing that says whose it is, what it is,
+ * or where. */
+static inline bool stream_id_is_kept(uint32_t id) {
+  return id == STREAM_PROPERTY_DATA || id == STREAM_OBJECT_ID || id >= STREAM_TXFS_DATA;
+}
 
 enum {
   STREAM_CONTAINS_SECURITY = 2,

@@ -159,12 +159,16 @@ int names_attribute_of_stream(const uint8_t *name, size_t bytes, char **ret, boo
   if (length < suffix + 2 || text[0] != ':' || strcmp(text + length - suffix, DATA_SUFFIX) != 0 ||
       memchr(text + 1, ':', length - suffix - 1) || memchr(text, '/', length))
     return -EINVAL;
+  CLEANUP_FREE char *attribute = NULL;
   *ret_samba = strncmp(text, ":" ATTRIBUTE_PREFIX, prefix) != 0;
-  if (*ret_samba)
-    r = asprintf(ret, NAMES_SAMBA_STREAM "%s", text + 1);
-  else
-    r = (*ret = unescape(text + prefix, length - prefix - suffix)) && **ret ? 0 : -1;
-  if (r < 0 && !*ret_samba && *ret)
-    free(*ret);
-  return r < 0 ? *ret_samba ? -ENOMEM : -EINVAL : 0;
+  if (!*ret_samba)
+    attribute = unescape(text + prefix, length - prefix - suffix);
+  else if (asprintf(&attribute, NAMES_SAMBA_STREAM "%s", text + 1) < 0) {
+    attribute = NULL;
+    return -ENOMEM;
+  }
+  if (!attribute || !*attribute)
+    return -EINVAL;
+  *ret = take_pointer(attribute);
+  return 0;
 }

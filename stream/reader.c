@@ -31,7 +31,7 @@ enum phase {
 
 struct stream_reader {
   struct stat st;
-  bool security;
+  bool security, reparse_told;
   enum phase phase;
   char *names; /* of the attributes that are left for streams of their own: NUL after NUL */
   size_t names_bytes, next_name;
@@ -150,8 +150,15 @@ static int begin_reparse(struct stream_reader *r, int fd) {
   uint8_t *data;
   size_t bytes;
   if (S_ISREG(r->st.st_mode) || S_ISDIR(r->st.st_mode)) {
+    mode_t type = 0;
     if (attributes_get(fd, REPARSE_ATTRIBUTE, &data, &bytes) < 0)
       return 0;
+    /* Its owner may have written anything there: a file of data never comes back as something else. */
+    if (reparse_read(data, bytes, &type, &target) < 0 || type != 0) {
+      free(data);
+      return 0;
+    }
+    r->reparse_told = true;
     begin(r, STREAM_REPARSE_DATA, 0, NULL, 0, data, bytes);
     return 1;
   }
@@ -210,12 +217,16 @@ static int begin_sparse(struct stream_reader *r, int fd) {
   return 1;
 }
 
-/* user.umbra.stream.ID.ATTRIBUTES: a stream that was kept when it was written. */
+/* user.umbra.stream.ID.ATTRIBUTES: a stream that was kept when it was written. Anybody may have made it himself. */
 static bool kept_stream(const char *attribute, uint32_t *ret_id, uint32_t *ret_attributes) {
-  int used = 0;
-  return strncmp(attribute, NAMES_KEPT, strlen(NAMES_KEPT)) == 0 &&
-         sscanf(attribute + strlen(NAMES_KEPT), "%u.%u%n", ret_id, ret_attributes, &used) == 2 &&
-         attribute[strlen(NAMES_KEPT) + (size_t)used] == '\0';
+  char again[64];
+  unsigned id, attributes;
+  if (sscanf(attribute, NAMES_KEPT "%u.%u", &id, &attributes) != 2 || !stream_id_is_kept(id))
+    return false;
+  (void)snprintf(again, sizeof again, NAMES_KEPT "%u.%u", id, attributes);
+  *ret_id = id;
+  *ret_attributes = attributes;
+  return strcmp(again, attribute) == 0;
 }
 
 static int begin_attribute(struct stream_reader *r, int fd) {
@@ -226,9 +237,13 @@ static int begin_attribute(struct stream_reader *r, int fd) {
     size_t name_bytes = 0, bytes;
     uint32_t id = STREAM_ALTERNATE_DATA, attributes = 0;
     r->next_name += strlen(attribute) + 1;
-    if ((!r->security && names_is_security(attribute)) || strcmp(attribute, REPARSE_ATTRIBUTE) == 0)
+    if ((!r->security && names_is_security(attribute)) ||
+        (r->reparse_told && strcmp(attribute, REPARSE_ATTRIBUTE) == 0))
       continue;
-    int k = kept_stream(attribute, &id, &attributes) ? 0 : names_stream_of_attribute(attribute, &name, &name_bytes);
+    bool kept = kept_stream(attribute, &id, &attributes);
+    if (!kept)
+      id = STREAM_ALTERNATE_DATA, attributes = 0;
+    int k = kept ? 0 : names_stream_of_attribute(attribute, &name, &name_bytes);
     if (k < 0)
       return k;
     k = attributes_get(fd, attribute, &value, &bytes);

@@ -35,7 +35,8 @@ struct late_attribute {
 };
 
 struct stream_writer {
-  bool security, failed, finished;
+  bool security, failed, finished, linked;
+  uint32_t seen; /* a bit for each id below 32 that has begun */
   int target_fd; /* what the streams made of the file: a descriptor of O_PATH; negative: it is the caller's */
   enum part part;
   size_t part_done; /* of header and name */
@@ -46,7 +47,7 @@ struct stream_writer {
   uint8_t *memory; /* the body, of streams that are held in memory */
   uint64_t body_done, offset_bytes;
   uint8_t offset[STREAM_OFFSET_BYTES];
-  bool sparse;
+  bool cut_off; /* of a sparse file the last block, which is empty, has not come */
   struct late_attribute *late, **late_end;
   size_t late_bytes;
   uint8_t *descriptor;
@@ -248,7 +249,7 @@ static int write_data(struct umbra_stream *s, int fd, const uint8_t *bytes, size
 
 static int end_data(struct umbra_stream *s, int fd) {
   struct stat st;
-  s->writer->sparse = s->writer->header.attributes & STREAM_SPARSE;
+  s->writer->cut_off = s->writer->header.attributes & STREAM_SPARSE;
   if (fstat(fd, &st) < 0 || (S_ISREG(st.st_mode) && ftruncate(fd, (off_t)s->writer->header.size_bytes) < 0))
     return error_errno(&s->error, "giving the file its length");
   return 0;
@@ -290,6 +291,7 @@ static int write_sparse(struct umbra_stream *s, int fd, const uint8_t *bytes, si
 static int end_sparse(struct umbra_stream *s, int fd) {
   if (s->writer->header.size_bytes < STREAM_OFFSET_BYTES)
     return error_set(&s->error, -EBADMSG, UMBRA_REASON_DAMAGED, "a sparse block without an offset");
+  s->writer->cut_off = s->writer->header.size_bytes != STREAM_OFFSET_BYTES;
   if (s->writer->header.size_bytes == STREAM_OFFSET_BYTES && ftruncate(fd, (off_t)s->writer->offset_bytes) < 0)
     return error_errno(&s->error, "giving the file its length");
   return 0;
@@ -308,6 +310,7 @@ static int end_link(struct umbra_stream *s, int fd) {
   if (s->writer->target_fd >= 0)
     (void)close(s->writer->target_fd);
   s->writer->target_fd = r;
+  s->writer->linked = true;
   return 0;
 }
 
@@ -324,6 +327,8 @@ static int end_reparse(struct umbra_stream *s, int fd) {
     return set_attribute(w, REPARSE_ATTRIBUTE, w->memory, (size_t)w->header.size_bytes);
   if ((S_ISCHR(type) || S_ISBLK(type)) && !w->has_device)
     return error_set(&s->error, -EBADMSG, UMBRA_REASON_DAMAGED, "a device without its number");
+  if ((w->seen & (1U << STREAM_DATA | 1U << STREAM_SPARSE_BLOCK)) != 0)
+    return error_set(&s->error, -EBADMSG, UMBRA_REASON_DAMAGED, "data of a file that is something else");
   r = placing_special(&s->options, type, w->device, symlink_target, &s->error);
   if (r < 0)
     return r;
@@ -368,9 +373,29 @@ static const struct stream_kind *find_kind(const struct umbra_stream *s, uint32_
                                                             : NULL;
 }
 
+/*
+ * What says whose and what the file is comes once.  A LINK stands alone: what would come with it would be done to a
+ * file that is there already; and what has taken the file's place has no data.
+ */
+static int check_order(struct umbra_stream *s) {
+  struct stream_writer *w = s->writer;
+  static const uint32_t once =
+      1U << STREAM_EA_DATA | 1U << STREAM_SECURITY_DATA | 1U << STREAM_REPARSE_DATA | 1U << STREAM_DATA;
+  static const uint32_t data = 1U << STREAM_DATA | 1U << STREAM_SPARSE_BLOCK;
+  uint32_t bit = w->header.id < 32 ? 1U << w->header.id : 0;
+  if (w->linked || (w->header.id == STREAM_LINK && w->seen != 0) || (bit & once & w->seen) != 0 ||
+      (w->target_fd >= 0 && (bit & data) != 0))
+    return error_set(&s->error, -EBADMSG, UMBRA_REASON_DAMAGED, "stream %u where none can be", w->header.id);
+  w->seen |= bit | 1;
+  return 0;
+}
+
 static int begin_stream(struct umbra_stream *s) {
   struct stream_writer *w = s->writer;
   w->header = stream_header_get(w->head);
+  int r = check_order(s);
+  if (r < 0)
+    return r;
   w->kind = find_kind(s, w->header.id);
   if (!w->kind)
     return error_set(&s->error, -EOPNOTSUPP, UMBRA_REASON_INVALID, "stream %u has no counterpart here", w->header.id);
@@ -452,16 +477,21 @@ void stream_writer_passed(struct stream_writer *w, uint64_t bytes) { w->body_don
 
 /* ---- the end ---- */
 
-static void set_owner(struct stream_writer *w, int fd) {
+/* False: it is not the owner's whose the rights were: nobody runs its program as somebody else, or with privilege. */
+static bool set_owner(struct stream_writer *w, int fd) {
   struct stat st;
+  bool sure = w->has_user && w->has_group;
   if ((w->has_user || w->has_group) && fchownat(fd, "", w->has_user ? w->owner.user : (uid_t)-1,
-                                                w->has_group ? w->owner.group : (gid_t)-1, AT_EMPTY_PATH) < 0)
+                                                w->has_group ? w->owner.group : (gid_t)-1, AT_EMPTY_PATH) < 0) {
     note_failure(w, -errno, "owner and group");
+    sure = false;
+  }
   if (w->has_mode && fstat(fd, &st) == 0 && !S_ISLNK(st.st_mode)) {
     char path[FD_PROC_PATH_BYTES];
-    if (chmod(fd_proc_path(fd, path), w->owner.mode & 07777) < 0)
+    if (chmod(fd_proc_path(fd, path), w->owner.mode & (sure ? 07777 : 01777)) < 0)
       note_failure(w, -errno, "the mode");
   }
+  return sure;
 }
 
 /* Owner first: it takes away set-user-ID and capabilities. Access control lists last: they change with the mode. */
@@ -469,13 +499,18 @@ static int finish(struct umbra_stream *s, int fd) {
   struct stream_writer *w = s->writer;
   if (w->part != PART_HEADER || w->part_done > 0)
     return error_set(&s->error, -EBADMSG, UMBRA_REASON_DAMAGED, "the bytes end in the midst of a stream");
+  if (w->cut_off)
+    return error_set(&s->error, -EBADMSG, UMBRA_REASON_DAMAGED, "the bytes end in the midst of a sparse file");
+  if (w->linked)
+    return 0;
   int r = take_descriptor(w, fd);
   if (r < 0)
     return error_code(&s->error, r, "taking the security descriptor");
   int at = target(w, fd);
-  if (w->security)
-    set_owner(w, at);
+  bool sure = w->security && set_owner(w, at);
   for (const struct late_attribute *a = w->late; a; a = a->next) {
+    if (!sure && strcmp(a->name, "security.capability") == 0)
+      continue;
     r = attributes_set(at, a->name, a->value, a->bytes);
     if (r < 0)
       note_failure(w, r, a->name);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # This test has somebody list what there is while a shadow copy is being mounted, both slowed down where they meet: a mount that has been noted and is
 # not there yet is not forgotten.
+# not-under: asan
 . "$(dirname "$0")/../../lib/functions.sh"
 requires_root
 requires_program jq mkfs.ext4 strace
