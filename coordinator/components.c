@@ -18,6 +18,12 @@ static const char *wrong_file_sets(const json_t *sets) {
     CLEANUP_FREE char *path = NULL;
     if (json_path_value(json_object_get(set, "path"), &path) < 0 || path[0] != '/')
       return "a file set has no absolute 'path'";
+    /* What is meant to be "*" or all below is what is not said: no slip of the pen takes everything. */
+    const json_t *pattern = json_object_get(set, "pattern"), *recursive = json_object_get(set, "recursive");
+    if (pattern && (!json_is_string(pattern) || json_string_length(pattern) == 0))
+      return "a file set has a 'pattern' that is none";
+    if (recursive && !json_is_boolean(recursive))
+      return "a file set's 'recursive' is neither true nor false";
   }
   return NULL;
 }

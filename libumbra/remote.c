@@ -23,7 +23,8 @@
 
 struct remote {
   sd_bus *bus;
-  char *set; /* the object of the set that is being made; NULL */
+  char *unique; /* name of umbrad's connection: anybody may send signals that look like its */
+  char *set;    /* the object of the set that is being made; NULL */
 };
 
 static void unref_message(sd_bus_message **m) { sd_bus_message_unref(*m); }
@@ -62,6 +63,9 @@ static int on_signal(sd_bus_message *m, void *context, sd_bus_error *error) {
   const struct coordinator *c = client->coordinator;
   const char *path = sd_bus_message_get_path(m), *phase, *text;
   uint64_t done = 0, total = 0;
+  const char *sender = sd_bus_message_get_sender(m);
+  if (!client->remote || !sender || strcmp(sender, client->remote->unique) != 0)
+    return 0;
   bool ours = client->remote && client->remote->set && path && strcmp(path, client->remote->set) == 0;
   if (sd_bus_message_is_signal(m, MANAGER, "Warning") ||
       (ours && sd_bus_message_is_signal(m, NAME ".Set", "Warning"))) {
@@ -73,6 +77,18 @@ static int on_signal(sd_bus_message *m, void *context, sd_bus_error *error) {
   return 0;
 }
 
+/* NULL: it has none, or there is no memory. */
+static char *unique_name(sd_bus *bus) {
+  sd_bus_creds *creds = NULL;
+  const char *name = NULL;
+  char *copy = sd_bus_get_name_creds(bus, NAME, SD_BUS_CREDS_UNIQUE_NAME, &creds) >= 0 &&
+                       sd_bus_creds_get_unique_name(creds, &name) >= 0
+                   ? strdup(name)
+                   : NULL;
+  sd_bus_creds_unref(creds);
+  return copy;
+}
+
 int remote_open(struct umbra_client *client, struct remote **ret) {
   struct remote *r = calloc(1, sizeof *r);
   *ret = NULL;
@@ -82,7 +98,7 @@ int remote_open(struct umbra_client *client, struct remote **ret) {
   if (sd_bus_open_system(&r->bus) < 0 || !runs(r->bus) || !same_text(r->bus, "StateDirectory", c->state_dir) ||
       !same_text(r->bus, "RuntimeDirectory", c->runtime_dir) ||
       !same_text(r->bus, "ConfigDirectory", c->config_dir) || !same_mounts(r->bus) ||
-      sd_bus_add_filter(r->bus, NULL, on_signal, client) < 0) {
+      !(r->unique = unique_name(r->bus)) || sd_bus_add_filter(r->bus, NULL, on_signal, client) < 0) {
     remote_free(r);
     return 0;
   }
@@ -95,6 +111,7 @@ void remote_free(struct remote *remote) {
     return;
   sd_bus_flush_close_unref(remote->bus);
   free(remote->set);
+  free(remote->unique);
   free(remote);
 }
 
