@@ -87,13 +87,17 @@ static int on_sender_gone(sd_bus_track *track, void *context) {
   return 1;
 }
 
-static bool within_limits(const struct service *s, const char *sender, bool trusted, sd_bus_error *error) {
+static bool within_limits(const struct service *s, const char *sender, uid_t user, bool trusted,
+                          sd_bus_error *error) {
   char name[BUS_ERROR_BYTES];
-  size_t own = 0;
-  for (const struct call *c = s->calls; c; c = c->next)
+  size_t own = 0, users = 0;
+  for (const struct call *c = s->calls; c; c = c->next) {
     own += c->sender && strcmp(c->sender, sender) == 0;
+    users += c->ordinary && c->user == user;
+  }
   const char *limit = own >= CALLS_SENDER_MAX                               ? "of one connection"
                       : s->call_count >= CALLS_MAX                          ? "in all"
+                      : !trusted && users >= CALLS_USER_MAX                 ? "of one user"
                       : !trusted && s->ordinary_count >= CALLS_ORDINARY_MAX ? "of ordinary users"
                                                                             : NULL;
   if (limit)
@@ -152,7 +156,7 @@ int calls_begin(struct service *s, sd_bus_message *m, const struct call_options 
   uid_t user = (uid_t)-1;
   bool trusted = false;
   int r = sender ? authority_look(s, m, &user, &trusted) : -EINVAL;
-  if (r >= 0 && !within_limits(s, sender, trusted, error))
+  if (r >= 0 && !within_limits(s, sender, user, trusted, error))
     r = -EAGAIN;
   if (r < 0) {
     json_decref(options->request);

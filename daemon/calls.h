@@ -11,7 +11,8 @@
 enum {
   CALLS_MAX = 64,          /* at once, of everybody; sets that are held included */
   CALLS_SENDER_MAX = 16,   /* of one connection */
-  CALLS_ORDINARY_MAX = 16, /* of all who are neither root nor in the group */
+  CALLS_USER_MAX = 4,      /* of one user who is neither root nor in the group */
+  CALLS_ORDINARY_MAX = 16, /* of all such users */
 };
 
 enum call_access {

@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/id.h"
 #include "common/json.h"
 #include "umbra/umbra.h"
 
@@ -312,8 +313,32 @@ static void do_mount(struct job *j) {
   answer(j, q->call, r, r < 0 ? NULL : json_pack("{s:o}", "directory", json_path(directory)));
 }
 
+/* Where access.c mounts for this user what the text means: the caller's; NULL: that cannot be said. A text that is a
+ * directory of his says it itself: what is below it is root's and has no links. */
+static char *users_place(const struct job *j, const char *text) {
+  CLEANUP_FREE char *id = NULL, *own = NULL;
+  char *place = NULL;
+  if (asprintf(&own, "%s/users/%u/", j->directories->runtime_dir, (unsigned)j->request.user) < 0) {
+    own = NULL;
+    return NULL;
+  }
+  size_t length = strlen(own);
+  if (strncmp(text, own, length) == 0)
+    return id_valid(text + length) ? strdup(text) : NULL;
+  id = whole_id(j, text);
+  return id && asprintf(&place, "%s%s", own, id) >= 0 ? place : NULL;
+}
+
+/* The bus process has allowed it by what was listed last: what an ordinary user's text means now is found out here.
+ */
 static void do_unmount(struct job *j) {
-  answer(j, j->request.call, umbra_unmount(j->client, j->request.text), NULL);
+  const struct request *q = &j->request;
+  CLEANUP_FREE char *place = q->trusted ? NULL : users_place(j, q->text);
+  if (!q->trusted && (!place || access(place, F_OK) < 0)) {
+    failed(q->call, -EACCES, UMBRA_REASON_ACCESS, "no mount of this user's own (see: umbra list shadows)");
+    return;
+  }
+  answer(j, q->call, umbra_unmount(j->client, place ? place : q->text), NULL);
   access_tidy(j->directories);
 }
 

@@ -21,7 +21,7 @@ static const struct {
     [REQUEST_SHOW] = {"show", NEEDS_TEXT},
     [REQUEST_DOCTOR] = {"doctor", NEEDS_PATHS},
     [REQUEST_MOUNT] = {"mount", NEEDS_TEXT | NEEDS_USER},
-    [REQUEST_UNMOUNT] = {"unmount", NEEDS_TEXT},
+    [REQUEST_UNMOUNT] = {"unmount", NEEDS_TEXT | NEEDS_USER},
     [REQUEST_OPEN] = {"open", NEEDS_ID | NEEDS_USER},
     [REQUEST_RECOVER] = {"recover", 0},
     [REQUEST_TEST] = {"test", NEEDS_TEXT},

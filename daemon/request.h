@@ -25,7 +25,7 @@ enum request_verb {
   REQUEST_DOCTOR,        /* paths, may be none */
   REQUEST_MOUNT, /* text: as umbra_mount() takes it, user, trusted, suid, dev; of root's place: where (NULL: below the
                     runtime directory) */
-  REQUEST_UNMOUNT, /* text: as umbra_unmount() takes it */
+  REQUEST_UNMOUNT, /* text: as umbra_unmount() takes it, user, trusted */
   REQUEST_OPEN,    /* id, user, trusted; or to a set that is held, of which id is a shadow copy */
   REQUEST_RECOVER,
   REQUEST_TEST,   /* text: a writer */

@@ -80,6 +80,28 @@ refused Access as bin on_shadow "$open_shadow" Unmount
 as "$STRANGER" on_shadow "$open_shadow" Unmount >/dev/null || fail "he cannot unmount it himself"
 [ ! -e "$directory" ] || fail "$directory is left"
 
+# What was his when it was listed last, and is root's by now, is not his to unmount: the job looks, which is root.
+as "$STRANGER" on_shadow "$open_shadow" Mount bb false false >/dev/null
+wait_for 10 mounted || fail "Mount is not told"
+id=$(property "$open_shadow" Shadow Id)
+busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" --json=short --match="type=method_call,member=Unmount" monitor >"$WORK/calls" 2>"$WORK/monitor2" &
+cleanup_fn kill_and_wait "$!"
+wait_for 20 grep -q . "$WORK/monitor2" || fail "no monitor"
+unmount_asked() { grep -q '"member":"Unmount"' "$WORK/calls" && bus get-property "$UMBRA_NAME" "$MANAGER" "$UMBRA_NAME.Manager" Version; }
+kill -STOP "$HOST_PID" # what changes is not listed
+cleanup_fn kill -CONT "$HOST_PID"
+"$UMBRA" --standalone --quiet unmount "$id"
+mkdir "$WORK/roots"
+"$UMBRA" --standalone --quiet mount "$id" "$WORK/roots"
+as "$STRANGER" on_shadow "$open_shadow" Unmount >"$WORK/output" 2>&1 &
+asking=$!
+wait_for 10 unmount_asked || fail "Unmount is not on its way"
+kill -CONT "$HOST_PID"
+if wait "$asking"; then fail "a user has unmounted what is root's"; fi
+grep -q "no shadow copy is mounted there" "$WORK/output" || fail "refused otherwise: $(cat "$WORK/output")"
+mountpoint -q "$WORK/roots" || fail "what root mounted is gone"
+"$UMBRA" --standalone --quiet unmount "$WORK/roots"
+
 # The mount point is another now: what is there is no proof.
 umount "$CLOSED"
 chmod 755 "$WORK/private" "$CLOSED"

@@ -28,6 +28,22 @@ fault_at writer:prepare-backup SELF-STOP
 holder=$(create_set 1 provider s fault "$WORK/a") # waits, and with it all that want the volume
 wait_for 30 struck || fail "it was never reached"
 mv "$UMBRA_CONFIG_DIR/writers.d/witness" "$WORK/witness"
+# One ordinary user uses up what is his, not what is ordinary users'.
+call_as() { as_user "$1" busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" call "$UMBRA_NAME" "${@:2}"; }
+pids=()
+for _ in 1 2 3 4; do
+  setpriv --reuid="$STRANGER" --regid="$(id -g "$STRANGER")" --init-groups busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" \
+    call "$UMBRA_NAME" "$holder" "$UMBRA_NAME.Set" Wait >/dev/null 2>&1 &
+  pids+=($!)
+done
+used_up() { ! call_as "$STRANGER" "$MANAGER" "$UMBRA_NAME.Manager" List s sets >"$WORK/output" 2>&1; }
+wait_for 20 used_up || fail "a user has more than 4"
+grep -q "of one user" "$WORK/output" || fail "refused otherwise: $(cat "$WORK/output")"
+call_as bin "$MANAGER" "$UMBRA_NAME.Manager" List s sets >/dev/null || fail "one user keeps another out"
+kill "${pids[@]}"
+wait "${pids[@]}" || true
+has_some() { ! used_up; }
+wait_for 20 has_some || fail "who left still counts"
 "$CLIENT" flood 200 null "$WORK/a" >"$WORK/flood" 2>&1 &
 flooding=$!
 busy() { [ "$(manage ListSets | jq '.data[0] | length')" = 17 ]; }
