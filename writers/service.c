@@ -2,9 +2,11 @@
 #include "writers/service.h"
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "umbra/writer.h"
+#include "writers/apart.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -81,25 +83,72 @@ bool service_is_roots(const char *path) {
   return false;
 }
 
-int service_each(const char *const *names, int (*visit)(pid_t pid, void *userdata), void *userdata,
-                 struct umbra_error *err) {
+enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
+
+static bool is_ordinary(uid_t user) { return user >= ORDINARY_USER_MIN && user <= ORDINARY_USER_MAX; }
+
+/* By the user who started it. */
+static bool is_of_ordinary_user(pid_t pid) {
+  char path[64], line[256];
+  unsigned user = 0;
+  (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+  CLEANUP_FCLOSE FILE *file = fopen(path, "re");
+  while (file && fgets(line, sizeof line, file))
+    if (sscanf(line, "Uid: %u", &user) == 1)
+      break;
+  return is_ordinary(user);
+}
+
+struct walk {
+  const char *const *names;
+  int (*visit)(pid_t pid, void *userdata);
+  void *userdata;
+  int count;
+  int64_t deadline_ns; /* 0: of system users; else of ordinary ones, who have as long */
+};
+
+/* True if no more is visited: those of ordinary users keep nobody else out. */
+static bool is_enough(const struct walk *w) {
+  if (w->deadline_ns == 0 || (clock_monotonic_ns() < w->deadline_ns && w->count < SERVICES_MAX))
+    return false;
+  log_warning("ordinary users run too many or too slow servers called '%s': not all of theirs take part",
+              w->names[0]);
+  return true;
+}
+
+static int walk(struct walk *w, struct umbra_error *err) {
   CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
-  int count = 0;
   if (!proc)
     return error_errno(err, "looking for servers");
   for (const struct dirent *e; (e = readdir(proc));) {
     pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)strtol(e->d_name, NULL, 10) : 0;
-    if (pid == 0 || !service_is_called(pid, names) || !service_is_here(pid))
+    if (pid == 0 || !service_is_called(pid, w->names) || is_of_ordinary_user(pid) != (w->deadline_ns != 0) ||
+        !service_is_here(pid))
       continue;
-    int r = visit(pid, userdata);
+    if (is_enough(w))
+      return 0;
+    int r = w->visit(pid, w->userdata);
     if (r < 0)
       return error_code(err, r, "describing the server of process %d", (int)pid);
-    count += r;
-    if (count > SERVICES_MAX)
+    w->count += r;
+    if (w->count > SERVICES_MAX)
       return error_set(err, -E2BIG, UMBRA_REASON_LIMIT, "more than %d servers are called '%s'", SERVICES_MAX,
-                       names[0]);
+                       w->names[0]);
   }
   return 0;
+}
+
+int service_each(const char *const *names, int (*visit)(pid_t pid, void *userdata), void *userdata,
+                 struct umbra_error *err) {
+  struct walk w = {names, visit, userdata, 0, 0};
+  int r = walk(&w, err);
+  if (r < 0)
+    return r;
+  w.deadline_ns = clock_monotonic_ns() + ORDINARY_USERS_S * NS_PER_S;
+  apart_set_deadline(w.deadline_ns);
+  r = walk(&w, err);
+  apart_set_deadline(0);
+  return r;
 }
 
 void service_name(uid_t user, const char *where, char *ret, size_t ret_bytes) {
@@ -116,8 +165,7 @@ void service_name(uid_t user, const char *where, char *ret, size_t ret_bytes) {
 }
 
 int service_failure_counts(const char *writer, const char *instance, uid_t user, const struct umbra_error *failure) {
-  enum { ORDINARY_USER_MIN = 1000, ORDINARY_USER_MAX = 60000 /* UID_MIN, UID_MAX of login.defs(5) */ };
-  if (user < ORDINARY_USER_MIN || user > ORDINARY_USER_MAX)
+  if (!is_ordinary(user))
     return 1;
   log_warning("%s: %s is left alone: %s", writer, instance, failure->message);
   return 0;

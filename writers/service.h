@@ -23,11 +23,13 @@ bool service_is_here(pid_t pid);
 /* True for a file that root owns and nobody else may write, nor any of its directories; path without links. */
 bool service_is_roots(const char *path);
 
-enum { SERVICES_MAX = 256 };
+enum { SERVICES_MAX = 256, ORDINARY_USERS_S = 10 };
 
 /*
  * Calls visit for each process called one of names that is here, until it returns a negative number, which is
- * returned then. 1 of it counts: more than SERVICES_MAX of them fail with -E2BIG. As root.
+ * returned then. 1 of it counts: more than SERVICES_MAX of them fail with -E2BIG.
+ * Those of ordinary users (1000 to 60000) come last, and have ORDINARY_USERS_S and the room that is left, together:
+ * after that they are left out, with a warning. As root.
  */
 int service_each(const char *const *names, int (*visit)(pid_t pid, void *userdata), void *userdata,
                  struct umbra_error *err);

@@ -201,7 +201,7 @@ int instance_examine(pid_t pid, const char *config_dir, struct instance *ret, st
     return 0;
   }
   CLEANUP_JSON json_t *answer = NULL;
-  int r = apart_ask(interview, &(struct interviewed){ret, config_dir}, &answer, failure);
+  int r = apart_ask(interview, &(struct interviewed){ret, config_dir}, APART_S, &answer, failure);
   if (r == 0)
     r = take_answer(ret, answer, failure);
   if (r == 0)

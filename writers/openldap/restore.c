@@ -74,7 +74,6 @@ static json_t *check_apart(const void *subject) {
   struct umbra_error err = {0};
   struct stat st;
   CLEANUP_FREE char *path = NULL;
-  (void)alarm(CHECK_S);
   if (asprintf(&path, "%s/data.mdb", directory) < 0)
     return NULL;
   /* Before it becomes another: it may have come back to where only root can go. */
@@ -100,7 +99,7 @@ static int check_database(struct umbra_writer_session *s, const struct server *s
   char key[RESTORE_ANSWER_BYTES];
   if (!directory)
     return umbra_writer_fail(s, -ENOMEM, "out of memory");
-  int r = apart_ask(check_apart, directory, &answer, &err);
+  int r = apart_ask(check_apart, directory, CHECK_S, &answer, &err);
   if (r < 0 || json_path_value(json_object_get(answer, "failure"), &words) == 0)
     return umbra_writer_fail(s, -EBADMSG, "database '%s' in '%s' is damaged%s%s", d->name, directory,
                              words ? ": " : " (reading it fails)", words ? words : "");

@@ -225,7 +225,7 @@ static json_t *interview(const void *subject) {
 static int learn_databases(struct server *s, struct umbra_error *err) {
   CLEANUP_JSON json_t *answer = NULL;
   CLEANUP_FREE char *words = NULL;
-  int r = apart_ask(interview, s, &answer, err);
+  int r = apart_ask(interview, s, APART_S, &answer, err);
   if (r < 0)
     return r;
   if (json_path_value(json_object_get(answer, "failure"), &words) == 0)

@@ -204,7 +204,7 @@ static json_t *interview(const void *subject) {
 
 static int ask_server(struct instance *i, const char *config_dir, struct umbra_error *failure) {
   CLEANUP_JSON json_t *answer = NULL;
-  int r = apart_ask(interview, &(struct interviewed){i, config_dir}, &answer, failure);
+  int r = apart_ask(interview, &(struct interviewed){i, config_dir}, APART_S, &answer, failure);
   if (r < 0)
     return r;
   const char *words = json_get_string_or(answer, "failure", NULL);

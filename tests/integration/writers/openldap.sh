@@ -7,7 +7,7 @@
 [ -x "${UMBRA_BUILD:-$TOP/build}/writers/openldap/openldap" ] || skip "the build has no writers/openldap"
 . "$TOP/tests/lib/openldap.sh"
 requires_root
-requires_program jq python3 mkfs.ext4 mkfs.btrfs setpriv unshare
+requires_program jq python3 mkfs.ext4 mkfs.btrfs setpriv unshare cc
 
 make_volume v ext4 192M
 make_volume b btrfs 256M
@@ -167,7 +167,20 @@ wait_for 30 test -S "$WORK/sockets/live" || fail "no server with slapd.conf"
 jq -e --arg at "$WORK/v/old" '.writers[] | select(.name == "openldap" and .failure == null) | (.metadata.key | fromjson | .databases[0].unsynced) and
   (.metadata.components[0].files == [{"path": $at, "pattern": "slapd.conf", "recursive": false}]) and .metadata.components[1].files[0].path == $at + "/data"' "$WORK/writers" >/dev/null ||
   fail "slapd.conf: $(cat "$WORK/writers")"
-kill_and_wait "$PID"
+SERVER=$PID
+
+# Ordinary users' that do not answer keep nobody out: they are given up together.
+install -d -m 755 "$WORK/slow"
+cc -x c -o "$WORK/slow/slapd" - <<<'int pause(void); int main(void) { return pause(); }'
+SLOW=()
+for _ in 1 2 3; do
+  background setpriv --reuid=12345 --regid=12345 --clear-groups "$WORK/slow/slapd" -F "$WORK/slow"
+  SLOW+=("$PID")
+done
+expect_status 0 "$UMBRA_CONFIG_DIR/writers.d/openldap" identify
+expect_output "ordinary users run too many or too slow servers called 'slapd': not all of theirs take part"
+expect_output "nobody@"
+for pid in "${SLOW[@]}" "$SERVER"; do kill_and_wait "$pid"; done
 
 # What root runs under that name is run again only if nobody else may change it, and is nobody's that takes part if it has another root, or is another file here.
 failures() { "$UMBRA" --json list writers | jq -r '.writers[] | select(.name == "openldap") | .failure'; }
