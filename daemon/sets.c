@@ -157,6 +157,7 @@ struct set_object *sets_begin(struct service *s, const struct call *c) {
                     *set = found ? found : set_new(s, c->set_id, SET_STAGE_CREATING);
   if (!set)
     return NULL;
+  set->stage = SET_STAGE_CREATING;
   set->job = c->number;
   set->user = c->user;
   free(set->owner);

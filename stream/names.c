@@ -76,7 +76,9 @@ int names_from_utf16(const uint8_t *name, size_t bytes, char **ret) {
 
 bool names_is_samba_stream(const char *attribute) {
   size_t prefix = strlen(NAMES_SAMBA_STREAM), suffix = strlen(DATA_SUFFIX), length = strlen(attribute);
-  return strncmp(attribute, NAMES_SAMBA_STREAM, prefix) == 0 && length > prefix + suffix &&
+  /* One that is called as what stands for an attribute is none: anybody could have any attribute made of it. */
+  return strncmp(attribute, NAMES_SAMBA_STREAM, prefix) == 0 &&
+         strncmp(attribute + prefix, ATTRIBUTE_PREFIX, strlen(ATTRIBUTE_PREFIX)) != 0 && length > prefix + suffix &&
          strcmp(attribute + length - suffix, DATA_SUFFIX) == 0 &&
          !memchr(attribute + prefix, ':', length - prefix - suffix);
 }

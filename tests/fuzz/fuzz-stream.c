@@ -34,8 +34,7 @@ static void set_up(void) {
   (void)atexit(clean_up);
 }
 
-/* Owner, mode and attributes of others' choice are set by nobody: the end is never called, but for its own checks
- * with security off. */
+/* With security off, so that owner and mode of the input's choice are set by nobody. */
 static int write_all(const uint8_t *data, size_t size, size_t piece, enum umbra_stream_unknown unknown) {
   const struct umbra_stream_options options = {
       .unknown = unknown, .directory_fd = directory, .name = "file", .root_fd = directory};

@@ -123,9 +123,12 @@ refused "cut off" bash -c 'head -c 1000 file.streams | "$1" stream list' - "$UMB
 : >mine && chown 1000 mine
 setfattr -n user.umbra.stream.2.0 -v 0x0000000000060400244c5855494400 mine && setfattr -n user.umbra.stream.5.0 -v 0x66006900 mine
 setfattr -n user.SmbReparse -v 0x1d0000a0080000000200000078787878 mine
+setfattr -n 'user.DosStream.umbra.xattr.security.capability:$DATA' -v 0x0100000200040000000000000000000000000000 mine
 stream read mine >mine.streams
-[ "$(stream list <mine.streams | awk '{ print $3 }' | paste -sd' ')" = "SECURITY_DATA EA_DATA DATA ALTERNATE_DATA ALTERNATE_DATA ALTERNATE_DATA" ] || fail "$(stream list <mine.streams)"
+[ "$(stream list <mine.streams | awk '{ print $3 }' | paste -sd' ')" = "SECURITY_DATA EA_DATA DATA ALTERNATE_DATA ALTERNATE_DATA ALTERNATE_DATA ALTERNATE_DATA" ] || fail "$(stream list <mine.streams)"
 stream write mine.back <mine.streams
+[ "$(getfattr -d -m '^security' mine.back)" = "" ] || fail "capabilities: $(getfattr -d -m - mine.back)"
+diff <(getfattr -e hex -d -m - mine | tail -n +2) <(getfattr -e hex -d -m - mine.back | tail -n +2) || fail "its attributes are others"
 [ "$(stat -c '%F %u' mine.back)" = "regular empty file 1000" ] || fail "$(stat mine.back)"
 # What says whose and what a file is comes once; a LINK stands alone; what takes the place of a file has no data.
 ea="02000000 00000000 1300000000000000 00000000 00000000 00 06 0400 244c584d4f4400 ed890000"
